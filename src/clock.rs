@@ -1,0 +1,107 @@
+//! Time as the relay sees it. Production asks the system; tests turn the hands themselves.
+//!
+//! Two readings: wall time, for what others compare with theirs (`iat`, certificate dates), and a monotonic one for
+//! how long something took. A manual clock moves both together.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Where the time comes from. Cheap to clone; clones of a manual clock share its hands.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clocks.
+    System,
+    /// Stands still until [`Clock::advance`]d.
+    Manual(Arc<ManualClock>),
+}
+
+/// The hands of a manual clock.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall_start: Duration,
+    monotonic_start: Instant,
+    advanced: watch::Sender<Duration>,
+}
+
+impl Clock {
+    /// A clock that stands at this many seconds after the Unix epoch.
+    pub fn manual(unix_seconds: u64) -> Self {
+        Self::Manual(Arc::new(ManualClock {
+            wall_start: Duration::from_secs(unix_seconds),
+            monotonic_start: Instant::now(),
+            advanced: watch::Sender::new(Duration::ZERO),
+        }))
+    }
+
+    /// Moves a manual clock forward and wakes whoever slept that long.
+    ///
+    /// # Panics
+    /// On the system's clock, which no one turns.
+    pub fn advance(&self, by: Duration) {
+        match self {
+            Self::System => panic!("the system's clock cannot be turned"),
+            Self::Manual(hands) => hands.advanced.send_modify(|advanced| *advanced += by),
+        }
+    }
+
+    /// Wall time since the Unix epoch. A machine set before 1970 reads as the epoch itself.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the system for wall time")]
+    pub fn unix(&self) -> Duration {
+        match self {
+            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Self::Manual(hands) => hands.wall_start + *hands.advanced.borrow(),
+        }
+    }
+
+    /// Wall time in whole seconds since the Unix epoch.
+    pub fn unix_seconds(&self) -> u64 {
+        self.unix().as_secs()
+    }
+
+    /// A reading that never goes back. Only differences mean something.
+    pub fn now(&self) -> Instant {
+        match self {
+            Self::System => Instant::now(),
+            Self::Manual(hands) => hands.monotonic_start + *hands.advanced.borrow(),
+        }
+    }
+
+    /// Waits until this much time has passed on this clock.
+    pub async fn sleep(&self, duration: Duration) {
+        match self {
+            Self::System => tokio::time::sleep(duration).await,
+            Self::Manual(hands) => {
+                let until = *hands.advanced.borrow() + duration;
+                let mut advanced = hands.advanced.subscribe();
+                // The sender lives in `hands`, which we hold: the wait cannot fail.
+                let _ = advanced.wait_for(|now| *now >= until).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_stands_still_until_it_is_turned_and_then_wakes_the_sleeper() {
+        let clock = Clock::manual(1_000);
+        let start = clock.now();
+        assert_eq!(clock.unix_seconds(), 1_000);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(60)).await }
+        });
+        clock.advance(Duration::from_secs(30));
+        assert!(!sleeper.is_finished());
+        // The sleeper may have read the hands before or after the first turn: turn far enough for both.
+        clock.advance(Duration::from_secs(60));
+        sleeper.await.unwrap();
+        assert_eq!(clock.unix_seconds(), 1_090);
+        assert_eq!(clock.now() - start, Duration::from_secs(90));
+    }
+}

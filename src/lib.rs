@@ -1,0 +1,14 @@
+//! pushrelay: a self-hostable push relay.
+
+pub mod admission;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod http;
+pub mod notification;
+pub mod outcome;
+pub mod private;
+pub mod sender;
+pub mod shutdown;
+pub mod simulator;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! The JSON that an iPhone's app reads.

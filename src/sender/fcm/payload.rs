@@ -1,0 +1,1 @@
+//! The message that an Android app reads.

@@ -1,0 +1,122 @@
+//! The way to Apple and Google: builds what a provider wants to read, sends it, and classifies the answer.
+//!
+//! A sender makes one attempt when asked and says what came of it. It does not decide whether to try again, waits for
+//! no back-off and knows no caller.
+
+pub mod apns;
+pub mod emoji;
+pub mod fcm;
+pub mod network;
+mod transport;
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::notification::{Compatibility, Notification, Platform, TargetName};
+use crate::outcome::Verdict;
+
+/// One configured target: an app at a provider.
+#[derive(Clone, Debug)]
+pub struct TargetSettings {
+    /// What chat servers call it.
+    pub name: TargetName,
+    /// How closely payloads follow the reference's.
+    pub compatibility: Compatibility,
+    /// How the provider is reached.
+    pub network: network::NetworkSettings,
+    /// Which provider, and with whose credentials.
+    pub provider: ProviderSettings,
+}
+
+/// What differs between the providers.
+#[derive(Clone, Debug)]
+pub enum ProviderSettings {
+    /// Apple.
+    Apns(apns::ApnsSettings),
+    /// Google.
+    Fcm(fcm::FcmSettings),
+}
+
+/// Why a target could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("target `{target}`: {problem}")]
+pub struct SetupError {
+    /// The target's name.
+    pub target: TargetName,
+    /// What is wrong and what to do about it.
+    pub problem: String,
+}
+
+/// Sends to one target.
+#[derive(Debug)]
+pub enum Sender {
+    /// Apple.
+    Apns(apns::Apns),
+    /// Google.
+    Fcm(fcm::Fcm),
+}
+
+/// A notification as its provider will read it: built once, sent as often as it takes.
+#[derive(Debug)]
+pub enum Prepared {
+    /// For Apple.
+    Apns(apns::Prepared),
+    /// For Google.
+    Fcm(fcm::Prepared),
+}
+
+impl Sender {
+    /// Sets a target up. Opens no connection yet.
+    pub fn new(settings: &TargetSettings, clock: &Clock) -> Result<Self, SetupError> {
+        match &settings.provider {
+            ProviderSettings::Apns(apns) => apns::Apns::new(settings, apns, clock).map(Self::Apns),
+            ProviderSettings::Fcm(fcm) => fcm::Fcm::new(settings, fcm, clock).map(Self::Fcm),
+        }
+    }
+
+    /// Whose phones it reaches.
+    pub fn platform(&self) -> Platform {
+        match self {
+            Self::Apns(_) => Platform::Apple,
+            Self::Fcm(_) => Platform::Android,
+        }
+    }
+
+    /// Builds what the provider will read.
+    pub fn prepare(&self, notification: &Notification) -> Prepared {
+        match self {
+            Self::Apns(apns) => Prepared::Apns(apns.prepare(notification)),
+            Self::Fcm(fcm) => Prepared::Fcm(fcm.prepare(notification)),
+        }
+    }
+
+    /// Makes one attempt and says what came of it, within `timeout` (everything included: waiting for a stream,
+    /// connecting, a provider token).
+    ///
+    /// # Panics
+    /// If `prepared` was built by another kind of sender.
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
+        match (self, prepared) {
+            (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, timeout).await,
+            (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,
+            _ => unreachable!("a notification is attempted by the sender that prepared it"),
+        }
+    }
+
+    /// What an operator should know about the credentials, if anything is wrong with them now.
+    pub fn credential_problem(&self) -> Option<String> {
+        match self {
+            Self::Apns(apns) => apns.credential_problem(),
+            Self::Fcm(fcm) => fcm.credential_problem(),
+        }
+    }
+
+    /// Seconds after the Unix epoch at which the credential stops working by itself (a certificate's last moment);
+    /// `None` for keys, which do not expire.
+    pub fn credential_expires_at(&self) -> Option<u64> {
+        match self {
+            Self::Apns(apns) => apns.credential_expires_at(),
+            Self::Fcm(_) => None,
+        }
+    }
+}
