@@ -8,6 +8,7 @@ pub mod http;
 pub mod notification;
 pub mod outcome;
 pub mod private;
+pub mod relay;
 pub mod sender;
 pub mod shutdown;
 pub mod simulator;

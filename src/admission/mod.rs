@@ -42,3 +42,47 @@ pub struct ServerSettings {
     /// What it may sign with; any of them will do.
     pub keys: Vec<key::VerifyingKey>,
 }
+
+/// What was checked. Only this module can make one.
+#[derive(Debug)]
+pub struct Admitted<T>(T);
+
+impl<T> Admitted<T> {
+    /// The checked thing.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Why a request is not sent. `Display` is the text for the caller: it names what was wrong and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Placeholder.
+    #[error("x")]
+    UnknownServer,
+}
+
+impl Refusal {
+    /// For metrics and logs: a fixed word.
+    pub fn label(self) -> &'static str {
+        "unknown_server"
+    }
+    /// Whether the caller is asked to slow down (429) rather than told that it may not (401).
+    pub fn is_rate(self) -> bool {
+        false
+    }
+}
+
+/// The gate.
+#[derive(Debug)]
+pub struct Admission {}
+
+#[allow(unused_variables, clippy::todo, missing_docs)]
+impl Admission {
+    pub fn admit(
+        &self,
+        notification: crate::notification::Notification,
+    ) -> Result<Admitted<crate::notification::Notification>, Refusal> {
+        todo!()
+    }
+}

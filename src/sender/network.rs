@@ -1,10 +1,7 @@
 //! How a provider is reached: address, trusted authorities, forward proxy. No requests are made here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 

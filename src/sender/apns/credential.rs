@@ -21,12 +21,18 @@ pub struct ClientCertificate {}
 pub struct CredentialError(pub String);
 #[allow(unused_variables, clippy::todo, missing_docs)]
 impl SigningKey {
-    pub fn from_p8(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, CredentialError> { todo!() }
+    pub fn from_p8(pem: &[u8], key_id: &str, team_id: &str) -> Result<Self, CredentialError> {
+        todo!()
+    }
 }
 #[allow(unused_variables, clippy::todo, missing_docs)]
 impl ClientCertificate {
     /// PEM: certificate chain and key in one file; the key may be encrypted.
-    pub fn from_pem(pem: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> { todo!() }
+    pub fn from_pem(pem: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> {
+        todo!()
+    }
     /// PKCS#12.
-    pub fn from_p12(der: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> { todo!() }
+    pub fn from_p12(der: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> {
+        todo!()
+    }
 }

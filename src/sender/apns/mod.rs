@@ -1,9 +1,9 @@
 //! Apple Push Notification service.
-use std::time::Duration;
+use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::Notification;
 use crate::outcome::Verdict;
-use super::{SetupError, TargetSettings};
+use std::time::Duration;
 
 pub mod credential;
 pub mod payload;
@@ -28,9 +28,19 @@ pub struct Apns {}
 pub struct Prepared {}
 #[allow(unused_variables, clippy::todo, missing_docs)]
 impl Apns {
-    pub fn new(target: &TargetSettings, settings: &ApnsSettings, clock: &Clock) -> Result<Self, SetupError> { todo!() }
-    pub fn prepare(&self, notification: &Notification) -> Prepared { todo!() }
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict { todo!() }
-    pub fn credential_problem(&self) -> Option<String> { todo!() }
-    pub fn credential_expires_at(&self) -> Option<u64> { todo!() }
+    pub fn new(target: &TargetSettings, settings: &ApnsSettings, clock: &Clock) -> Result<Self, SetupError> {
+        todo!()
+    }
+    pub fn prepare(&self, notification: &Notification) -> Prepared {
+        todo!()
+    }
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
+        todo!()
+    }
+    pub fn credential_problem(&self) -> Option<String> {
+        todo!()
+    }
+    pub fn credential_expires_at(&self) -> Option<u64> {
+        todo!()
+    }
 }

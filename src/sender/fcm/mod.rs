@@ -1,9 +1,9 @@
 //! Firebase Cloud Messaging, HTTP v1.
-use std::time::Duration;
+use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::Notification;
 use crate::outcome::Verdict;
-use super::{SetupError, TargetSettings};
+use std::time::Duration;
 
 pub mod payload;
 
@@ -28,12 +28,22 @@ pub struct Fcm {}
 pub struct Prepared {}
 #[allow(unused_variables, clippy::todo, missing_docs)]
 impl ServiceAccount {
-    pub fn from_json(json: &[u8]) -> Result<Self, ServiceAccountError> { todo!() }
+    pub fn from_json(json: &[u8]) -> Result<Self, ServiceAccountError> {
+        todo!()
+    }
 }
 #[allow(unused_variables, clippy::todo, missing_docs)]
 impl Fcm {
-    pub fn new(target: &TargetSettings, settings: &FcmSettings, clock: &Clock) -> Result<Self, SetupError> { todo!() }
-    pub fn prepare(&self, notification: &Notification) -> Prepared { todo!() }
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict { todo!() }
-    pub fn credential_problem(&self) -> Option<String> { todo!() }
+    pub fn new(target: &TargetSettings, settings: &FcmSettings, clock: &Clock) -> Result<Self, SetupError> {
+        todo!()
+    }
+    pub fn prepare(&self, notification: &Notification) -> Prepared {
+        todo!()
+    }
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
+        todo!()
+    }
+    pub fn credential_problem(&self) -> Option<String> {
+        todo!()
+    }
 }
