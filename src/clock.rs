@@ -92,15 +92,13 @@ mod tests {
         let clock = Clock::manual(1_000);
         let start = clock.now();
         assert_eq!(clock.unix_seconds(), 1_000);
-        let sleeper = tokio::spawn({
-            let clock = clock.clone();
-            async move { clock.sleep(Duration::from_secs(60)).await }
-        });
-        clock.advance(Duration::from_secs(30));
-        assert!(!sleeper.is_finished());
-        // The sleeper may have read the hands before or after the first turn: turn far enough for both.
-        clock.advance(Duration::from_secs(60));
-        sleeper.await.unwrap();
+        let sleeper = clock.sleep(Duration::from_secs(60));
+        tokio::pin!(sleeper);
+        assert!(futures_util::poll!(&mut sleeper).is_pending());
+        clock.advance(Duration::from_secs(59));
+        assert!(futures_util::poll!(&mut sleeper).is_pending());
+        clock.advance(Duration::from_secs(31));
+        sleeper.await;
         assert_eq!(clock.unix_seconds(), 1_090);
         assert_eq!(clock.now() - start, Duration::from_secs(90));
     }
