@@ -7,6 +7,7 @@ pub mod apns;
 pub mod emoji;
 pub mod fcm;
 pub mod network;
+mod texts;
 mod transport;
 
 use std::time::Duration;

@@ -1,0 +1,279 @@
+//! What the requests, the opener and the connections of one pool share: the books ([`Slots`]) and the way to change
+//! them. The lock around them is held for a few dozen instructions and never across a wait.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{ConnectError, Target};
+use super::connection::{Driver, Ended, Report, handshake};
+use super::slots::{Id, Slots, Tuning};
+use super::trouble::Trouble;
+
+/// A connection that takes requests.
+struct Member {
+    id: Id,
+    handle: SendRequest<Bytes>,
+    /// It has answered a request, whatever the answer was. Shared with the connection's task, which must hold no handle:
+    /// h2 closes a connection when its last handle is gone.
+    answered: Arc<AtomicBool>,
+}
+
+type Books = Slots<Arc<Member>, oneshot::Sender<Lease>>;
+
+pub(super) struct Shared {
+    target: Target,
+    tuning: Tuning,
+    books: Mutex<Books>,
+    closed: CancellationToken,
+}
+
+/// The right to one stream on one connection; given back when dropped. Declare it before the stream, so that the stream
+/// is gone first.
+pub(super) struct Lease {
+    /// `None` once given back.
+    member: Option<Arc<Member>>,
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    pub(super) fn new(target: Target, tuning: Tuning) -> Self {
+        let books = Mutex::new(Slots::new(tuning.clone()));
+        Self { target, tuning, books, closed: CancellationToken::new() }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // No caller's code runs under the lock, so a panic there would be a bug in the books; carrying on is still better
+        // than a target that never sends again.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        self.books().counts()
+    }
+
+    pub(super) fn why_none(&self) -> Trouble {
+        self.books().why_none()
+    }
+
+    /// Waits for a stream, behind those who came before. Dropping the future leaves the queue.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Trouble> {
+        let (id, lease) = {
+            let mut books = self.books();
+            if books.is_closed() {
+                return Err(Trouble::Closed);
+            }
+            if let Some((_, member)) = books.take() {
+                return Ok(self.lease_of(member));
+            }
+            let (sender, receiver) = oneshot::channel();
+            let id = books.wait(sender);
+            self.open_if_wanted(&mut books);
+            (id, receiver)
+        };
+        let _place = Place { shared: self, id };
+        lease.await.map_err(|_| Trouble::Closed)
+    }
+
+    fn lease_of(self: &Arc<Self>, member: Arc<Member>) -> Lease {
+        Lease { member: Some(member), shared: Arc::clone(self) }
+    }
+
+    /// Gives free streams to those who wait.
+    fn serve(self: &Arc<Self>, books: &mut Books) {
+        while books.has_waiters()
+            && let Some((id, member)) = books.take()
+            && let Some(waiter) = books.next_waiter()
+        {
+            if let Err(mut unwanted) = waiter.send(self.lease_of(member)) {
+                // Its caller is leaving. Dropping the lease here would ask for the lock that we hold.
+                unwanted.member = None;
+                books.release(id);
+            }
+        }
+    }
+
+    fn open_if_wanted(self: &Arc<Self>, books: &mut Books) {
+        if books.start_opening() {
+            tokio::spawn(Arc::clone(self).open());
+        }
+    }
+
+    /// Opens one connection, as often as it takes, for as long as anybody waits for it.
+    async fn open(self: Arc<Self>) {
+        // Asks for the next one when it is dropped, if callers still wait.
+        let _opening = Opening(Arc::clone(&self));
+        loop {
+            let not_before = {
+                let books = self.books();
+                if !books.has_waiters() {
+                    return;
+                }
+                books.not_before()
+            };
+            let attempt = async {
+                if let Some(moment) = not_before {
+                    sleep_until(moment).await;
+                }
+                self.target.connect().await
+            };
+            let connected = tokio::select! {
+                () = self.closed.cancelled() => return,
+                connected = attempt => connected,
+            };
+            let error = match connected {
+                Ok(stream) => match handshake(stream, &self.tuning).await {
+                    Ok((handle, driver)) => return self.join(handle, driver),
+                    Err(error) => ConnectError { trouble: Trouble::of(&error), detail: error.to_string() },
+                },
+                Err(error) => error,
+            };
+            tracing::warn!(
+                peer = self.target.address(),
+                reason = error.trouble.as_str(),
+                detail = error.detail,
+                "cannot connect"
+            );
+            self.books().failed(error.trouble, Instant::now(), fastrand::f64());
+        }
+    }
+
+    fn join<S>(self: &Arc<Self>, handle: SendRequest<Bytes>, driver: Driver<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let answered = Arc::new(AtomicBool::new(false));
+        let member = |id| Arc::new(Member { id, handle, answered: Arc::clone(&answered) });
+        let mut books = self.books();
+        let Some(id) = books.opened(member) else { return };
+        tokio::spawn(drive(driver, Membership { id, answered, shared: Arc::clone(self) }));
+        self.serve(&mut books);
+    }
+
+    /// Takes nothing more and lets go of all connections: h2 says goodbye on each and ends it, and with it its task.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+        // Both are dropped after the lock.
+        let _handles_and_waiters = self.books().close();
+    }
+}
+
+/// Makes sure that an opener which ends, in whatever way, is followed by another if one is needed.
+struct Opening(Arc<Shared>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut books = self.0.books();
+        books.stop_opening();
+        if !std::thread::panicking() {
+            self.0.open_if_wanted(&mut books);
+        }
+    }
+}
+
+async fn drive<S: AsyncRead + AsyncWrite + Unpin>(mut driver: Driver<S>, membership: Membership) {
+    let ended = poll_fn(|cx| driver.poll(cx, &membership)).await;
+    // All streams fail now, before their places are taken off the books.
+    drop(driver);
+    membership.end(&ended);
+}
+
+/// A connection's place in the books, kept by its task.
+struct Membership {
+    id: Id,
+    answered: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+impl Membership {
+    fn end(&self, ended: &Ended) {
+        let was_useful = self.answered.load(Ordering::Relaxed);
+        let peer = self.shared.target.address();
+        let (reason, detail) = (ended.trouble.as_str(), ended.detail.as_str());
+        let mut books = self.shared.books();
+        if was_useful || books.is_closed() {
+            tracing::debug!(peer, reason, detail, "connection ended");
+        } else {
+            // Without this, a peer that accepts connections and drops them would be dialled in a tight loop.
+            books.failed(ended.trouble, Instant::now(), fastrand::f64());
+            tracing::warn!(peer, reason, detail, "connection ended before it answered any request");
+        }
+    }
+}
+
+impl Report for Membership {
+    fn limit(&self, streams: usize) {
+        let mut books = self.shared.books();
+        books.set_limit(self.id, streams);
+        self.shared.serve(&mut books);
+    }
+
+    fn in_use(&self) -> usize {
+        self.shared.books().in_use(self.id)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut books = self.shared.books();
+        books.ended(self.id);
+        if !std::thread::panicking() {
+            self.shared.open_if_wanted(&mut books);
+        }
+    }
+}
+
+/// A place in the queue of callers; given up when dropped.
+struct Place<'a> {
+    shared: &'a Shared,
+    id: Id,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shared.books().give_up(self.id);
+    }
+}
+
+impl Lease {
+    fn member(&self) -> &Member {
+        self.member.as_ref().expect("a lease has its member until it is dropped")
+    }
+
+    /// A handle of one's own.
+    pub(super) fn handle(&self) -> SendRequest<Bytes> {
+        self.member().handle.clone()
+    }
+
+    /// The connection has answered a request.
+    pub(super) fn answered(&self) {
+        let answered = &self.member().answered;
+        if !answered.load(Ordering::Relaxed) && !answered.swap(true, Ordering::Relaxed) {
+            self.shared.books().succeeded();
+        }
+    }
+
+    /// The connection takes no more requests; those that run on it go on.
+    pub(super) fn retire(&self) {
+        let mut books = self.shared.books();
+        books.retire(self.member().id);
+        self.shared.open_if_wanted(&mut books);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(member) = self.member.take() {
+            let mut books = self.shared.books();
+            books.release(member.id);
+            self.shared.serve(&mut books);
+        }
+    }
+}
