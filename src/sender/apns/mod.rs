@@ -1,12 +1,44 @@
-//! Apple Push Notification service.
+//! Apple Push Notification service: one attempt at delivering one notification, and what came of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use tokio::time::Instant;
+use url::Url;
+
+use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
-use crate::notification::Notification;
-use crate::outcome::Verdict;
-use std::time::Duration;
+use crate::notification::{Compatibility, Notification};
+use crate::outcome::{Reason, Verdict};
+use credential::{ClientCertificate, Credential};
+use provider_token::{ProviderToken, ProviderTokens, Refusal};
+use request::Addressing;
 
 pub mod credential;
 pub mod payload;
+mod provider_token;
+mod request;
+mod verdict;
+
+#[cfg(test)]
+mod test_notification;
+#[cfg(test)]
+mod tests;
+
+const PRODUCTION: &str = "api.push.apple.com";
+const SANDBOX: &str = "api.sandbox.push.apple.com";
+
+/// The device token is longer than Apple's can be. Not a REMOVE: Apple has not said so.
+const TOKEN_TOO_LONG: Reason = "token_too_long";
+
+/// Our certificate has expired or is not valid yet, so Apple need not be asked.
+const CERTIFICATE_OUT_OF_DATE: Reason = "certificate_out_of_date";
+
+/// The signing key signed when it was read and does not sign now.
+const CANNOT_SIGN: Reason = "cannot_sign";
 
 /// What an APNs target needs.
 #[derive(Clone, Debug)]
@@ -20,27 +52,146 @@ pub struct ApnsSettings {
     /// A signing key or a certificate.
     pub credential: credential::Credential,
 }
-/// x
+
+/// Sends to one app through APNs.
+pub struct Apns {
+    addressing: Addressing,
+    compatibility: Compatibility,
+    identity: Identity,
+    pool: Pool,
+    clock: Clock,
+}
+
+/// How requests prove who sends them.
 #[derive(Debug)]
-pub struct Apns {}
-/// x
+enum Identity {
+    /// Each by a header.
+    Tokens(ProviderTokens),
+    /// By the connection they arrive on.
+    Certificate(ClientCertificate),
+}
+
+/// A notification as APNs will read it: built once, sent as often as it takes, under one `apns-id`.
 #[derive(Debug)]
-pub struct Prepared {}
-#[allow(unused_variables, clippy::todo, missing_docs)]
+pub struct Prepared(Result<request::Prepared, request::TokenTooLong>);
+
 impl Apns {
+    /// Sets the target up: reads the authorities, resolves the proxy. Opens no connection yet.
     pub fn new(target: &TargetSettings, settings: &ApnsSettings, clock: &Clock) -> Result<Self, SetupError> {
-        todo!()
+        let failed = |problem: String| SetupError { target: target.name.clone(), problem };
+        let network = &target.network;
+        let endpoint = endpoint(network.endpoint.as_ref(), settings).map_err(failed)?;
+        let (identity, certified) = match &settings.credential {
+            Credential::Key(key) => (Identity::Tokens(ProviderTokens::new(key.clone(), clock.clone())), None),
+            Credential::Certificate(certificate) => {
+                (Identity::Certificate(certificate.clone()), Some(certificate.certified()))
+            }
+        };
+        let tls = network.tls_config(certified).map_err(|error| failed(error.to_string()))?;
+        let proxy = network.proxy.for_url(&endpoint);
+        let peer =
+            Target::new(&endpoint, proxy, tls, network.connect_timeout).map_err(|error| failed(error.to_string()))?;
+        let origin = endpoint.as_str().trim_end_matches('/').to_owned();
+        let addressing = Addressing::new(origin, &settings.topic).ok_or_else(|| {
+            failed("the topic is empty or cannot be sent in a header; it is the app's bundle id, such as `com.example.app`".to_owned())
+        })?;
+        Ok(Self {
+            addressing,
+            compatibility: target.compatibility,
+            identity,
+            pool: Pool::new(peer, Tuning::with_connections(network.connections)),
+            clock: clock.clone(),
+        })
     }
+
+    /// Builds path, headers and payload.
     pub fn prepare(&self, notification: &Notification) -> Prepared {
-        todo!()
+        let body = || payload::build(notification, self.compatibility);
+        Prepared(self.addressing.prepare(notification, self.compatibility, body))
     }
+
+    /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.
     pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
-        todo!()
+        let Ok(prepared) = &prepared.0 else { return Verdict::Rejected { reason: TOKEN_TOO_LONG } };
+        let token = match self.proof() {
+            Ok(token) => token,
+            Err(reason) => return Verdict::TargetBroken { reason },
+        };
+        let (deadline, started) = (Instant::now() + timeout, self.clock.now());
+        let head = || prepared.head(token.as_deref().map(ProviderToken::header));
+        match self.pool.request(head, &prepared.body, deadline).await {
+            Ok(response) => self.judge(&response, token.as_ref(), started),
+            Err(error) => Verdict::Retry { reason: error.reason.as_str(), after: None, unprocessed: error.unprocessed },
+        }
     }
+
+    /// The token to send, or `None` if the connection is the proof.
+    fn proof(&self) -> Result<Option<Arc<ProviderToken>>, Reason> {
+        match &self.identity {
+            Identity::Tokens(tokens) => tokens.current().map(Some).map_err(|_| CANNOT_SIGN),
+            Identity::Certificate(certificate) if certificate.problem(self.clock.unix_seconds()).is_some() => {
+                Err(CERTIFICATE_OUT_OF_DATE)
+            }
+            Identity::Certificate(_) => Ok(None),
+        }
+    }
+
+    fn judge(&self, response: &Response, token: Option<&Arc<ProviderToken>>, started: Instant) -> Verdict {
+        let reason = verdict::reason_of(&response.body);
+        let after = response
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| verdict::retry_after(value.as_bytes(), self.clock.unix()));
+        let verdict = verdict::classify(response.status.as_u16(), &reason, after);
+        let Verdict::NewCredential { reason } = verdict else { return verdict };
+        match (&self.identity, token) {
+            (Identity::Tokens(tokens), Some(token)) if tokens.refused(token, started) == Refusal::TryAgain => {
+                Verdict::NewCredential { reason }
+            }
+            // A young token refused again, or no token of ours at all.
+            _ => Verdict::TargetBroken { reason },
+        }
+    }
+
+    /// What is wrong with the certificate now, if anything. A key has no dates: only Apple can say that it is revoked.
     pub fn credential_problem(&self) -> Option<String> {
-        todo!()
+        match &self.identity {
+            Identity::Tokens(_) => None,
+            Identity::Certificate(certificate) => certificate.problem(self.clock.unix_seconds()),
+        }
     }
+
+    /// The certificate's last moment, in seconds after the Unix epoch.
     pub fn credential_expires_at(&self) -> Option<u64> {
-        todo!()
+        match &self.identity {
+            Identity::Tokens(_) => None,
+            Identity::Certificate(certificate) => Some(certificate.expires_at()),
+        }
+    }
+}
+
+/// `https://host[:port]`, nothing behind it.
+fn endpoint(configured: Option<&Url>, settings: &ApnsSettings) -> Result<Url, String> {
+    let host = if settings.sandbox { SANDBOX } else { PRODUCTION };
+    let url = match configured {
+        Some(url) => url.clone(),
+        None => Url::parse(&format!("https://{host}:{}", settings.port)).map_err(|error| error.to_string())?,
+    };
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if is_bare && url.username().is_empty() && url.password().is_none() {
+        Ok(url)
+    } else {
+        // Not quoted: it may hold a password.
+        Err("the endpoint must be `https://host:port` and nothing more; the path is Apple's".to_owned())
+    }
+}
+
+impl fmt::Debug for Apns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Apns")
+            .field("addressing", &self.addressing)
+            .field("identity", &self.identity)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,172 @@
+//! A client certificate with its key, from PEM or PKCS#12.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::{CredentialError, pem_sections, private_key};
+use crate::private::Private;
+use crate::sender::network::crypto_provider;
+
+/// A client certificate, its chain and its key, which fit together.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    certified: Arc<CertifiedKey>,
+    /// Seconds after the Unix epoch.
+    not_before: u64,
+    /// Seconds after the Unix epoch; the last second in which it works.
+    not_after: u64,
+}
+
+impl ClientCertificate {
+    /// PEM: certificate, chain and key in one file, in any order; the key may be encrypted.
+    pub fn from_pem(pem: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> {
+        let sections = pem_sections(pem)?;
+        let mut keys = sections.iter().filter(|section| private_key::is_key(section));
+        let key = match (keys.next(), keys.next()) {
+            (Some(key), None) => private_key::read(key, password)?,
+            (None, _) => {
+                return Err(CredentialError::new(
+                    "the file holds no private key; append the key of the certificate (a section `-----BEGIN PRIVATE KEY-----`)",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(CredentialError::new(
+                    "the file holds more than one private key; leave only the certificate's",
+                ));
+            }
+        };
+        let certificates = sections
+            .into_iter()
+            .filter(|section| section.tag() == "CERTIFICATE")
+            .map(|section| CertificateDer::from(section.into_contents()));
+        Self::from_parts(certificates.collect(), key)
+    }
+
+    /// PKCS#12 (`.p12`, `.pfx`), as Keychain Access exports it. Without a password the empty one is tried.
+    #[cfg(feature = "p12")]
+    pub fn from_p12(der: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> {
+        use p12_keystore::error::Error;
+        use rustls::pki_types::PrivatePkcs8KeyDer;
+
+        if der.is_empty() {
+            return Err(CredentialError::new("the file is empty"));
+        }
+        let has_password = password.is_some_and(|password| !password.is_empty());
+        let archive = p12_keystore::Pkcs12Archive::from_pkcs12(der, password.map_or("", Private::expose)).map_err(
+            |error| match error {
+                Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) if has_password => {
+                    CredentialError::new("the password is wrong: the PKCS#12 file cannot be opened with it")
+                }
+                Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => CredentialError::new(
+                    "the PKCS#12 file is protected and no password is configured; add the certificate's password",
+                ),
+                Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm => CredentialError::new(
+                    "the PKCS#12 file is encrypted in a way that is not supported; convert it with `openssl pkcs12 -in FILE -nodes -out FILE.pem` and configure the PEM file",
+                ),
+                _ => CredentialError::new("this is not a PKCS#12 file, or it is damaged; export it again"),
+            },
+        )?;
+        let key = match archive.keys.as_slice() {
+            [bag] => PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()),
+            [] => {
+                return Err(CredentialError::new(
+                    "the PKCS#12 file holds no private key; export the certificate together with its key",
+                ));
+            }
+            _ => {
+                return Err(CredentialError::new(
+                    "the PKCS#12 file holds more than one private key; export only the push certificate",
+                ));
+            }
+        };
+        let certificates = archive.certs.iter().map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()));
+        Self::from_parts(certificates.collect(), key.into())
+    }
+
+    /// PKCS#12, which this program was built without.
+    #[cfg(not(feature = "p12"))]
+    pub fn from_p12(_: &[u8], _: Option<&Private>) -> Result<Self, CredentialError> {
+        Err(CredentialError::new(
+            "this program was built without PKCS#12 (the feature `p12`); convert the file with `openssl pkcs12 -in FILE -nodes -out FILE.pem` and configure the PEM file",
+        ))
+    }
+
+    /// The certificates in any order; the one that belongs to the key is found.
+    fn from_parts(
+        mut chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CredentialError> {
+        if chain.is_empty() {
+            return Err(CredentialError::new(
+                "the file holds no certificate; it needs both the certificate and its private key",
+            ));
+        }
+        let key = crypto_provider().key_provider.load_private_key(key).map_err(|_| {
+            CredentialError::new("the private key is damaged or of a kind that TLS cannot use; RSA and EC keys work")
+        })?;
+        let belongs = |certificate: &CertificateDer<'static>| {
+            CertifiedKey::new(vec![certificate.clone()], Arc::clone(&key)).keys_match().is_ok()
+        };
+        let leaf = chain.iter().position(belongs).ok_or_else(|| {
+            CredentialError::new(
+                "the certificate and the private key do not belong together; export both from the same entry",
+            )
+        })?;
+        chain[..=leaf].rotate_right(1);
+        let (_, parsed) = x509_parser::parse_x509_certificate(&chain[0])
+            .map_err(|_| CredentialError::new("the certificate is damaged; export it again"))?;
+        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
+        let (not_before, not_after) = (seconds(parsed.validity().not_before), seconds(parsed.validity().not_after));
+        Ok(Self { certified: Arc::new(CertifiedKey::new(chain, key)), not_before, not_after })
+    }
+
+    /// For TLS.
+    pub(in super::super) fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+
+    /// Its last moment, in seconds after the Unix epoch.
+    pub(in super::super) fn expires_at(&self) -> u64 {
+        self.not_after
+    }
+
+    /// Why it does not work at this moment (seconds after the Unix epoch), if so.
+    pub(in super::super) fn problem(&self, now: u64) -> Option<String> {
+        if now > self.not_after {
+            Some(format!(
+                "the certificate expired on {}; create a new one in Apple's developer account and put it in the old one's place",
+                date(self.not_after)
+            ))
+        } else if now < self.not_before {
+            Some(format!(
+                "the certificate is valid only from {} on; check this machine's clock, or use the certificate it replaces until then",
+                date(self.not_before)
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+fn date(seconds: u64) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ClientCertificate({} in chain, valid from {} to {}, key: [private])",
+            self.certified.cert.len(),
+            date(self.not_before),
+            date(self.not_after)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

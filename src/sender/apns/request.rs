@@ -1,0 +1,288 @@
+//! How a notification becomes a request to APNs: path and headers. The body is the payload's business.
+//!
+//! Source: Apple, "Sending notification requests to APNs".
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use uuid::Uuid;
+
+use crate::notification::{Compatibility, Notification, PushKind, Transport};
+
+/// The longest device token that is tried, in bytes. Apple states no length; tokens have 64 characters and are said to
+/// become up to 200. What is longer would only be an expensive way to hear `BadDeviceToken`.
+const MAX_TOKEN: usize = 1_024;
+
+/// What stays as it is in a path segment. Not the dot, though RFC 3986 would let it: `..` must stay a token.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
+const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+
+/// What all requests of one target have in common.
+#[derive(Debug)]
+pub(super) struct Addressing {
+    /// `https://host[:port]`.
+    origin: String,
+    topic: HeaderValue,
+    /// The topic of calls: the app's, with `.voip` behind it.
+    voip_topic: HeaderValue,
+}
+
+/// How Apple treats a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// Shown at once.
+    Alert,
+    /// Wakes the app without showing anything, when it suits the phone's battery. Apple refuses priority 10 for these.
+    Background,
+    /// Rings.
+    Voip,
+}
+
+impl Delivery {
+    fn of(notification: &Notification, compatibility: Compatibility) -> Self {
+        match notification.transport {
+            Transport::Voip => Self::Voip,
+            Transport::Standard | Transport::Other if is_silent(notification, compatibility) => Self::Background,
+            Transport::Standard | Transport::Other => Self::Alert,
+        }
+    }
+
+    fn push_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Alert => "alert",
+            Self::Background => "background",
+            Self::Voip => "voip",
+        })
+    }
+
+    fn priority(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Alert | Self::Voip => "10",
+            Self::Background => "5",
+        })
+    }
+}
+
+/// The end of a session without a text has nothing to show: as an alert it would be an empty one, and the app acts on it
+/// only as a background push.
+fn is_silent(notification: &Notification, compatibility: Compatibility) -> bool {
+    compatibility == Compatibility::Improved
+        && notification.kind == PushKind::Session
+        && notification.content.message.is_empty()
+        && !notification.content.is_id_loaded
+}
+
+/// The device token is longer than any token can be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TokenTooLong;
+
+/// One notification's request, the same for each attempt but for the provider token.
+pub(super) struct Prepared {
+    uri: Uri,
+    id: HeaderValue,
+    topic: HeaderValue,
+    delivery: Delivery,
+    pub(super) body: Bytes,
+}
+
+impl Addressing {
+    /// `origin` is `https://host[:port]`. `None` if the topic cannot be a header.
+    pub(super) fn new(origin: String, topic: &str) -> Option<Self> {
+        let topic = topic.trim();
+        if topic.is_empty() {
+            return None;
+        }
+        let voip_topic = HeaderValue::from_str(&format!("{topic}.voip")).ok()?;
+        Some(Self { origin, topic: HeaderValue::from_str(topic).ok()?, voip_topic })
+    }
+
+    /// The body is built only if the request can be sent.
+    pub(super) fn prepare(
+        &self,
+        notification: &Notification,
+        compatibility: Compatibility,
+        body: impl FnOnce() -> Bytes,
+    ) -> Result<Prepared, TokenTooLong> {
+        let token = notification.device.expose();
+        if token.len() > MAX_TOKEN {
+            return Err(TokenTooLong);
+        }
+        let uri = format!("{}/3/device/{}", self.origin, utf8_percent_encode(token, SEGMENT));
+        let uri = Uri::from_maybe_shared(Bytes::from(uri))
+            .expect("an origin that has been connected to, and a segment of at most 3 KiB of plain letters");
+        let delivery = Delivery::of(notification, compatibility);
+        let topic = if delivery == Delivery::Voip { &self.voip_topic } else { &self.topic };
+        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), delivery, body: body() })
+    }
+}
+
+/// A lower-case UUID, the form Apple asks for.
+fn new_id() -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    let mut id = HeaderValue::from_str(text).expect("hexadecimal digits and hyphens");
+    // Not a secret: it is used once, and this keeps HPACK from giving it a place in the table of those that come again.
+    id.set_sensitive(true);
+    id
+}
+
+impl Prepared {
+    /// The head of one attempt.
+    pub(super) fn head(&self, authorization: Option<&HeaderValue>) -> Request<()> {
+        let mut headers = HeaderMap::with_capacity(5);
+        headers.insert(APNS_TOPIC, self.topic.clone());
+        headers.insert(APNS_PUSH_TYPE, self.delivery.push_type());
+        headers.insert(APNS_PRIORITY, self.delivery.priority());
+        headers.insert(APNS_ID, self.id.clone());
+        if let Some(authorization) = authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The id is shown on purpose, by way of its text: a sensitive header value prints nothing.
+        f.debug_struct("Prepared")
+            .field("apns_id", &self.id.to_str().unwrap_or_default())
+            .field("delivery", &self.delivery)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_notification::notification;
+    use super::*;
+    use crate::notification::DeviceToken;
+    use crate::private::Private;
+    use proptest::prelude::*;
+
+    fn addressing() -> Addressing {
+        Addressing::new("https://api.push.apple.com".to_owned(), "com.example.app").unwrap()
+    }
+
+    fn prepare(notification: &Notification) -> Prepared {
+        addressing().prepare(notification, Compatibility::Improved, || Bytes::from_static(b"{}")).unwrap()
+    }
+
+    fn header<'a>(request: &'a Request<()>, name: &str) -> Option<&'a str> {
+        request.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_message_is_an_alert_to_the_apps_topic_under_one_id_for_all_attempts() {
+        let prepared = prepare(&notification("00fc13ad"));
+        let authorization = HeaderValue::from_static("bearer x");
+        let request = prepared.head(Some(&authorization));
+        assert_eq!((request.method().as_str(), request.version()), ("POST", Version::HTTP_2));
+        assert_eq!(request.uri(), "https://api.push.apple.com/3/device/00fc13ad");
+        assert_eq!(header(&request, "apns-topic"), Some("com.example.app"));
+        assert_eq!(header(&request, "apns-push-type"), Some("alert"));
+        assert_eq!(header(&request, "apns-priority"), Some("10"));
+        assert_eq!(header(&request, "authorization"), Some("bearer x"));
+        let id = header(&request, "apns-id").unwrap();
+        assert_eq!(Uuid::parse_str(id).unwrap().hyphenated().to_string(), id);
+        let again = prepared.head(None);
+        assert_eq!(header(&again, "apns-id"), Some(id));
+        assert_eq!(header(&again, "authorization"), None);
+        assert_ne!(header(&prepare(&notification("00fc13ad")).head(None), "apns-id"), Some(id));
+    }
+
+    #[test]
+    fn how_a_push_is_delivered_follows_from_its_transport_kind_and_text() {
+        use Compatibility::{Improved, Strict};
+        use Transport::{Other, Standard, Voip};
+        let cases = [
+            (Standard, "message", "hi", false, Improved, Delivery::Alert),
+            (Standard, "message", "", false, Improved, Delivery::Alert),
+            (Standard, "clear", "", false, Improved, Delivery::Alert),
+            (Standard, "session", "", false, Improved, Delivery::Background),
+            (Other, "session", "", false, Improved, Delivery::Background),
+            (Standard, "session", "", false, Strict, Delivery::Alert),
+            (Standard, "session", "expired", false, Improved, Delivery::Alert),
+            (Standard, "session", "", true, Improved, Delivery::Alert),
+            (Voip, "message", "", false, Improved, Delivery::Voip),
+            (Voip, "session", "", false, Improved, Delivery::Voip),
+        ];
+        for (transport, kind, message, is_id_loaded, compatibility, expected) in cases {
+            let mut notification = notification("ab");
+            notification.transport = transport;
+            notification.kind = PushKind::from_wire(kind);
+            notification.content.message = Private::new(message);
+            notification.content.is_id_loaded = is_id_loaded;
+            let delivery = Delivery::of(&notification, compatibility);
+            assert_eq!(delivery, expected, "{transport:?} {kind} {message:?} {is_id_loaded} {compatibility:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_goes_to_its_own_topic_and_a_silent_push_is_not_urgent() {
+        let mut call = notification("ab");
+        call.transport = Transport::Voip;
+        let request = prepare(&call).head(None);
+        assert_eq!(header(&request, "apns-topic"), Some("com.example.app.voip"));
+        assert_eq!(header(&request, "apns-push-type"), Some("voip"));
+        assert_eq!(header(&request, "apns-priority"), Some("10"));
+        let mut session = notification("ab");
+        session.kind = PushKind::Session;
+        session.content.message = Private::default();
+        let request = prepare(&session).head(None);
+        assert_eq!(header(&request, "apns-topic"), Some("com.example.app"));
+        assert_eq!(header(&request, "apns-push-type"), Some("background"));
+        assert_eq!(header(&request, "apns-priority"), Some("5"));
+    }
+
+    #[test]
+    fn a_token_of_impossible_length_is_not_sent() {
+        let prepare = |length: usize| {
+            addressing()
+                .prepare(&notification(&"é".repeat(length / 2)), Compatibility::Improved, Bytes::new)
+                .map(|_| ())
+        };
+        assert_eq!(prepare(MAX_TOKEN), Ok(()));
+        assert_eq!(prepare(MAX_TOKEN + 2), Err(TokenTooLong));
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_one_is_refused() {
+        for topic in ["", "  ", "com.example\nx", "com.exämple"] {
+            let made = Addressing::new(String::new(), topic);
+            assert_eq!(made.is_some(), topic == "com.exämple", "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn a_debug_print_shows_neither_token_nor_text() {
+        let printed = format!("{:?}", prepare(&notification("canary")));
+        assert!(!printed.contains("canary") && printed.contains("apns_id"), "{printed}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_whatever_leaves_its_place_in_the_path(token in "\\PC{1,80}|[./?#%\\\\\r\n \u{0}-]{1,80}") {
+            let mut hostile = notification("x");
+            hostile.device = DeviceToken::new(token.clone()).unwrap();
+            let request = prepare(&hostile).head(None);
+            let path = request.uri().path();
+            let segment = path.strip_prefix("/3/device/").unwrap();
+            prop_assert!(!segment.contains(['/', '.', '?', '#']));
+            prop_assert!(request.uri().query().is_none());
+            let back = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+            prop_assert_eq!(back, token);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What each answer of APNs means for the push, for the token and for the target: one table and nothing else. No I/O, no
+//! state.
+//!
+//! Source: Apple, "Handling notification response errors from APNs". A token is given up only for a pair of status and
+//! reason that stands here: what Apple may add one day must not silence a phone before somebody has read about it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::outcome::{Reason, Verdict};
+
+/// What to do about an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Remove,
+    /// The token may be fine and our topic or environment wrong.
+    RemoveAmbiguous,
+    NewCredential,
+    TargetBroken,
+    Retry,
+    Rejected,
+}
+
+use Class::{NewCredential, Rejected, Remove, RemoveAmbiguous, Retry, TargetBroken};
+
+/// Every reason that Apple documents, with the status it comes with.
+const TABLE: &[(u16, Reason, Class)] = &[
+    // 400: the request is wrong, and in a few cases so is the token or our topic.
+    (400, "BadCollapseId", Rejected),
+    (400, "BadDeviceToken", RemoveAmbiguous),
+    (400, "BadExpirationDate", Rejected),
+    (400, "BadMessageId", Rejected),
+    (400, "BadPriority", Rejected),
+    (400, "BadTopic", TargetBroken),
+    (400, "DeviceTokenNotForTopic", RemoveAmbiguous),
+    (400, "DuplicateHeaders", Rejected),
+    (400, "IdleTimeout", Retry),
+    (400, "InvalidPushType", Rejected),
+    (400, "MissingDeviceToken", RemoveAmbiguous),
+    (400, "MissingTopic", TargetBroken),
+    (400, "PayloadEmpty", Rejected),
+    (400, "TopicDisallowed", TargetBroken),
+    // 403: the certificate or the provider token is wrong.
+    (403, "BadCertificate", TargetBroken),
+    (403, "BadCertificateEnvironment", TargetBroken),
+    (403, "BadEnvironmentKeyIdInToken", TargetBroken),
+    (403, "BadEnvironmentKeyInToken", TargetBroken),
+    (403, "ExpiredProviderToken", NewCredential),
+    (403, "Forbidden", TargetBroken),
+    (403, "InvalidProviderToken", TargetBroken),
+    (403, "MissingProviderToken", TargetBroken),
+    (403, "UnrelatedKeyIdInToken", TargetBroken),
+    (404, "BadPath", Rejected),
+    (405, "MethodNotAllowed", Rejected),
+    // 410: the app is gone from the phone, or the token was replaced.
+    (410, "ExpiredToken", Remove),
+    (410, "Unregistered", Remove),
+    (413, "PayloadTooLarge", Rejected),
+    (429, "TooManyProviderTokenUpdates", Retry),
+    (429, "TooManyRequests", Retry),
+    (500, "InternalServerError", Retry),
+    (503, "ServiceUnavailable", Retry),
+    (503, "Shutdown", Retry),
+];
+
+/// From the status, the body's `reason` and the `Retry-After` of an answer.
+///
+/// What is not in the table is decided by its status and named after it, so that the set of reasons stays fixed: 429 and
+/// 5xx pass, everything else is a request that stays wrong.
+pub(super) fn classify(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
+    if status == 200 {
+        return Verdict::Delivered;
+    }
+    let (reason, class) = TABLE
+        .iter()
+        .find(|(row_status, row_reason, _)| *row_status == status && *row_reason == reason)
+        .map_or_else(|| unknown(status), |(_, reason, class)| (*reason, *class));
+    match class {
+        Remove => Verdict::Remove { reason, ambiguous: false },
+        RemoveAmbiguous => Verdict::Remove { reason, ambiguous: true },
+        NewCredential => Verdict::NewCredential { reason },
+        TargetBroken => Verdict::TargetBroken { reason },
+        // Apple answered, so it has seen the request. It says that it did not deliver it, but not how it knows.
+        Retry => Verdict::Retry { reason, after: retry_after, unprocessed: false },
+        Rejected => Verdict::Rejected { reason },
+    }
+}
+
+fn unknown(status: u16) -> (Reason, Class) {
+    match status {
+        403 => ("other_403", Rejected),
+        410 => ("other_410", Rejected),
+        429 => ("other_429", Retry),
+        400..=499 => ("other_4xx", Rejected),
+        500..=599 => ("other_5xx", Retry),
+        _ => ("other_status", Rejected),
+    }
+}
+
+/// The `reason` of an answer's body, `{"reason": "…", "timestamp": …}`; empty if the body is anything else. Free text:
+/// only for [`classify`], which lets nothing through that is not in its table.
+pub(super) fn reason_of(body: &[u8]) -> Cow<'_, str> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        reason: Cow<'a, str>,
+    }
+    // serde would read the struct from an array, too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Cow::Borrowed("");
+    }
+    serde_json::from_slice::<Body<'_>>(body).map(|body| body.reason).unwrap_or_default()
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date, which is compared with `now` (since the Unix epoch).
+pub(super) fn retry_after(value: &[u8], now: Duration) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = httpdate::parse_http_date(text).ok()?;
+    Some(moment.duration_since(std::time::UNIX_EPOCH).ok()?.saturating_sub(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn remove(reason: Reason, ambiguous: bool) -> Verdict {
+        Verdict::Remove { reason, ambiguous }
+    }
+
+    fn retry(reason: Reason) -> Verdict {
+        Verdict::Retry { reason, after: None, unprocessed: false }
+    }
+
+    #[test]
+    fn every_documented_answer_has_its_verdict() {
+        let broken = |reason| Verdict::TargetBroken { reason };
+        let rejected = |reason| Verdict::Rejected { reason };
+        let cases = [
+            (200, "", Verdict::Delivered),
+            (410, "Unregistered", remove("Unregistered", false)),
+            (410, "ExpiredToken", remove("ExpiredToken", false)),
+            (400, "BadDeviceToken", remove("BadDeviceToken", true)),
+            (400, "MissingDeviceToken", remove("MissingDeviceToken", true)),
+            (400, "DeviceTokenNotForTopic", remove("DeviceTokenNotForTopic", true)),
+            (403, "ExpiredProviderToken", Verdict::NewCredential { reason: "ExpiredProviderToken" }),
+            (403, "InvalidProviderToken", broken("InvalidProviderToken")),
+            (403, "MissingProviderToken", broken("MissingProviderToken")),
+            (403, "BadCertificate", broken("BadCertificate")),
+            (403, "BadCertificateEnvironment", broken("BadCertificateEnvironment")),
+            (403, "Forbidden", broken("Forbidden")),
+            (403, "BadEnvironmentKeyIdInToken", broken("BadEnvironmentKeyIdInToken")),
+            (403, "BadEnvironmentKeyInToken", broken("BadEnvironmentKeyInToken")),
+            (403, "UnrelatedKeyIdInToken", broken("UnrelatedKeyIdInToken")),
+            (400, "BadTopic", broken("BadTopic")),
+            (400, "MissingTopic", broken("MissingTopic")),
+            (400, "TopicDisallowed", broken("TopicDisallowed")),
+            (429, "TooManyProviderTokenUpdates", retry("TooManyProviderTokenUpdates")),
+            (429, "TooManyRequests", retry("TooManyRequests")),
+            (500, "InternalServerError", retry("InternalServerError")),
+            (503, "ServiceUnavailable", retry("ServiceUnavailable")),
+            (503, "Shutdown", retry("Shutdown")),
+            (400, "IdleTimeout", retry("IdleTimeout")),
+            (413, "PayloadTooLarge", rejected("PayloadTooLarge")),
+            (400, "BadCollapseId", rejected("BadCollapseId")),
+            (400, "BadExpirationDate", rejected("BadExpirationDate")),
+            (400, "BadMessageId", rejected("BadMessageId")),
+            (400, "BadPriority", rejected("BadPriority")),
+            (400, "DuplicateHeaders", rejected("DuplicateHeaders")),
+            (400, "InvalidPushType", rejected("InvalidPushType")),
+            (400, "PayloadEmpty", rejected("PayloadEmpty")),
+            (404, "BadPath", rejected("BadPath")),
+            (405, "MethodNotAllowed", rejected("MethodNotAllowed")),
+        ];
+        for (status, reason, expected) in &cases {
+            assert_eq!(classify(*status, reason, None), *expected, "{status} {reason}");
+        }
+        for (status, reason, _) in TABLE {
+            assert!(cases.iter().any(|case| (case.0, case.1) == (*status, *reason)), "{status} {reason} has no case");
+        }
+    }
+
+    #[test]
+    fn an_unknown_answer_is_decided_by_its_status_and_never_removes_a_token() {
+        let cases = [
+            (400, "Whatever", Verdict::Rejected { reason: "other_4xx" }),
+            (400, "", Verdict::Rejected { reason: "other_4xx" }),
+            // A reason that removes, under a status it is not documented with.
+            (400, "Unregistered", Verdict::Rejected { reason: "other_4xx" }),
+            (410, "", Verdict::Rejected { reason: "other_410" }),
+            (410, "BadDeviceToken", Verdict::Rejected { reason: "other_410" }),
+            (403, "NewReason", Verdict::Rejected { reason: "other_403" }),
+            (429, "", retry("other_429")),
+            (500, "Unregistered", retry("other_5xx")),
+            (502, "<html>", retry("other_5xx")),
+            (204, "", Verdict::Rejected { reason: "other_status" }),
+            (302, "", Verdict::Rejected { reason: "other_status" }),
+        ];
+        for (status, reason, expected) in cases {
+            assert_eq!(classify(status, reason, None), expected, "{status} {reason}");
+        }
+    }
+
+    #[test]
+    fn a_retry_keeps_the_pause_that_was_asked_for() {
+        let after = Some(Duration::from_secs(17));
+        let expected = Verdict::Retry { reason: "TooManyRequests", after, unprocessed: false };
+        assert_eq!(classify(429, "TooManyRequests", after), expected);
+    }
+
+    #[test]
+    fn a_pause_is_read_in_seconds_and_as_a_date() {
+        let now = Duration::from_secs(1_445_412_000);
+        let cases: [(&[u8], Option<u64>); 6] = [
+            (b"120", Some(120)),
+            (b" 0 ", Some(0)),
+            (b"Wed, 21 Oct 2015 07:28:00 GMT", Some(480)),
+            (b"Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            (b"soon", None),
+            (b"-1", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(
+                retry_after(value, now),
+                expected.map(Duration::from_secs),
+                "{}",
+                String::from_utf8_lossy(value)
+            );
+        }
+    }
+
+    #[test]
+    fn the_reason_is_found_in_apples_body_and_in_nothing_else() {
+        let cases: [(&[u8], &str); 7] = [
+            (br#"{"reason":"BadDeviceToken"}"#, "BadDeviceToken"),
+            (br#"{"timestamp":1454948015990,"reason":"Unregistered","more":[1]}"#, "Unregistered"),
+            (br#"{"reason":"a\u0062c"}"#, "abc"),
+            (br#"{"reason":5}"#, ""),
+            (br#"["reason"]"#, ""),
+            (b"<html>Bad Gateway</html>", ""),
+            (b"", ""),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(reason_of(body), expected, "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_whatever_panics_or_removes_outside_the_table(status in 0_u16..1_000, body: Vec<u8>, header: Vec<u8>) {
+            let reason = reason_of(&body);
+            let verdict = classify(status, &reason, retry_after(&header, Duration::from_secs(1)));
+            if let Verdict::Remove { reason, .. } = verdict {
+                prop_assert!(TABLE.iter().any(|row| (row.0, row.1) == (status, reason)));
+            }
+        }
+    }
+}
