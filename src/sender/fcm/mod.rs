@@ -1,11 +1,39 @@
-//! Firebase Cloud Messaging, HTTP v1.
-use super::{SetupError, TargetSettings};
-use crate::clock::Clock;
-use crate::notification::Notification;
-use crate::outcome::Verdict;
+//! Firebase Cloud Messaging, HTTP v1: one attempt at a time, from access token to verdict.
+//!
+//! Firebase is moving from registration tokens to installation ids (`fid` beside `token`): that is a matter of
+//! [`payload`] and of `Notification::device`, not of this.
+
+mod account;
+mod client;
+mod grant;
+mod oauth;
+pub mod payload;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub mod payload;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+pub use account::{ServiceAccount, ServiceAccountError};
+
+use self::client::{Peer, PeerError};
+use self::oauth::{AccessToken, AccessTokens};
+use self::trouble::Trouble;
+use super::{SetupError, TargetSettings};
+use crate::clock::Clock;
+use crate::notification::{Compatibility, Notification};
+use crate::outcome::Verdict;
+
+/// Google's own address.
+const ENDPOINT: &str = "https://fcm.googleapis.com";
 
 /// What an FCM target needs.
 #[derive(Clone, Debug)]
@@ -13,37 +41,136 @@ pub struct FcmSettings {
     /// Who sends.
     pub account: ServiceAccount,
 }
-/// A service account's key file.
-#[derive(Clone, Debug)]
-pub struct ServiceAccount {}
-/// What is wrong with a key file, and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ServiceAccountError(pub String);
-/// x
-#[derive(Debug)]
-pub struct Fcm {}
-/// x
-#[derive(Debug)]
-pub struct Prepared {}
-#[allow(unused_variables, clippy::todo, missing_docs)]
-impl ServiceAccount {
-    pub fn from_json(json: &[u8]) -> Result<Self, ServiceAccountError> {
-        todo!()
+
+/// Sends to one project.
+pub struct Fcm {
+    compatibility: Compatibility,
+    clock: Clock,
+    project: String,
+    endpoint: Peer,
+    tokens: Arc<AccessTokens>,
+}
+
+/// The body of a send. Private: it holds the device token and the text.
+pub struct Prepared(Bytes);
+
+impl Fcm {
+    /// Sets a project up. Opens no connection and asks for no token yet.
+    pub fn new(target: &TargetSettings, settings: &FcmSettings, clock: &Clock) -> Result<Self, SetupError> {
+        let failed = |problem: String| SetupError { target: target.name.clone(), problem };
+        let account = settings.account.clone();
+        let network = &target.network;
+        let url = send_url(network.endpoint.as_ref(), account.project_id()).ok_or_else(|| {
+            failed("`endpoint` must be an https address without a path (http only for a loopback address)".to_owned())
+        })?;
+        let peers = network.tls_config(None).map_err(PeerError::from).and_then(|tls| {
+            let tokens = Peer::new(account.token_uri().clone(), network, &tls, 0)?;
+            Ok((Peer::new(url, network, &tls, network.connections.max(1))?, tokens))
+        });
+        let (endpoint, tokens) = peers.map_err(|error: PeerError| failed(error.to_string()))?;
+        Ok(Self {
+            compatibility: target.compatibility,
+            clock: clock.clone(),
+            project: account.project_id().to_owned(),
+            endpoint,
+            tokens: AccessTokens::new(account, tokens, clock.clone()),
+        })
+    }
+
+    /// Builds the body.
+    pub fn prepare(&self, notification: &Notification) -> Prepared {
+        Prepared(payload::build(notification, self.compatibility))
+    }
+
+    /// Makes one attempt within `within`, the wait for an access token and a connection included. Google asks for at
+    /// least 10 s.
+    pub async fn attempt(&self, prepared: &Prepared, within: Duration) -> Verdict {
+        let started = Instant::now();
+        let token = match timeout(within, self.tokens.get()).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(failure)) => return failure.verdict,
+            Err(_) => {
+                return Verdict::Retry { reason: Trouble::Timeout.token_reason(), after: None, unprocessed: true };
+            }
+        };
+        let verdict = self.send(prepared, &token, within.saturating_sub(started.elapsed())).await;
+        if matches!(verdict, Verdict::NewCredential { .. }) {
+            self.tokens.discard(&token);
+        }
+        verdict
+    }
+
+    /// What the OAuth endpoint last refused the account for, until it grants a token again.
+    pub fn credential_problem(&self) -> Option<String> {
+        self.tokens.problem()
+    }
+
+    async fn send(&self, prepared: &Prepared, token: &AccessToken, within: Duration) -> Verdict {
+        let started = Instant::now();
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(header::AUTHORIZATION, token.header.clone());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let answered = match timeout(within, self.endpoint.post(headers, prepared.0.clone())).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Trouble::Timeout),
+        };
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(trouble) => return retry(trouble, trouble.is_unprocessed()),
+        };
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|text| verdict::retry_after(text, self.clock.unix_seconds()));
+        // Read to the end even when nothing in it matters: an answer that is dropped half-way resets its stream, and
+        // many resets look like an attack to the other side.
+        let left = within.saturating_sub(started.elapsed());
+        let body = timeout(left, client::read_body(&mut response)).await.unwrap_or(Err(Trouble::Timeout));
+        judge(status, body, retry_after)
     }
 }
-#[allow(unused_variables, clippy::todo, missing_docs)]
-impl Fcm {
-    pub fn new(target: &TargetSettings, settings: &FcmSettings, clock: &Clock) -> Result<Self, SetupError> {
-        todo!()
+
+/// What an answer means whose body may not have come whole.
+fn judge(status: StatusCode, body: Result<Vec<u8>, Trouble>, retry_after: Option<Duration>) -> Verdict {
+    match body {
+        Ok(body) => verdict::classify(status, &body, retry_after),
+        // Of these the body decides, and half a one could tell the wrong thing about a phone or a target.
+        Err(trouble) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => retry(trouble, false),
+        Err(_) => verdict::classify(status, &[], retry_after),
     }
-    pub fn prepare(&self, notification: &Notification) -> Prepared {
-        todo!()
+}
+
+fn retry(trouble: Trouble, unprocessed: bool) -> Verdict {
+    Verdict::Retry { reason: trouble.reason(), after: None, unprocessed }
+}
+
+/// `None` if the endpoint cannot be used.
+fn send_url(endpoint: Option<&Url>, project: &str) -> Option<Url> {
+    let mut url = match endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None => Url::parse(ENDPOINT).ok()?,
+    };
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if !bare || !account::is_safe(&url) {
+        return None;
     }
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
-        todo!()
+    url.set_path(&format!("/v1/projects/{project}/messages:send"));
+    Some(url)
+}
+
+impl fmt::Debug for Fcm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fcm").field("project", &self.project).finish_non_exhaustive()
     }
-    pub fn credential_problem(&self) -> Option<String> {
-        todo!()
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prepared([private], {} bytes)", self.0.len())
     }
 }
