@@ -1,4 +1,29 @@
-//! Log lines.
+//! Log lines: where they go, and the few whose shape matters to others. What is logged at which level, and what never
+//! is, stands in `docs/logging.md`.
+//!
+//! Lines are handed to a thread of their own: whoever reads our standard output slowly loses lines, and the relay does
+//! not wait.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+use super::line::Line;
+use crate::notification::Notification;
+use crate::outcome::{Outcome, Reason};
+
+/// Lines that wait for the writing thread. With callers' texts cut at [`BOUND`] a line has some 400 bytes, so that they
+/// hold about 3 MiB; at 2,000 notifications a second they outlast a reader that stops for four seconds.
+const BUFFERED_LINES: usize = 8_192;
+
+/// Bytes of standard output written at once when lines come faster than the thread writes them.
+const WRITE_BYTES: usize = 32 * 1024;
+
+/// Bytes of a text from a caller that a line shows. Mattermost's ids have 26.
+const BOUND: usize = 64;
 
 /// How logs are written.
 #[derive(Clone, Debug)]
@@ -17,3 +42,170 @@ pub enum LogFormat {
     /// For a terminal.
     Human,
 }
+
+/// Why logs cannot be written as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter does not parse.
+    #[error("`{filter}` is not a log filter ({problem}); try `info` or `pushrelay=debug,info`")]
+    Filter {
+        /// As configured.
+        filter: String,
+        /// What the parser says.
+        problem: String,
+    },
+    /// Somebody in this process was first.
+    #[error("this process already writes logs")]
+    AlreadyInstalled,
+}
+
+/// Writes the lines that still wait when it is dropped (within a second): keep it until the end of `main`.
+#[derive(Debug)]
+pub struct LogGuard {
+    _writes: WorkerGuard,
+    dropped: DroppedLines,
+}
+
+impl LogGuard {
+    /// The count of lines lost so far, for the metrics.
+    pub fn dropped_lines(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
+
+/// How many lines were lost because their reader was too slow.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedLines(Option<ErrorCounter>);
+
+impl DroppedLines {
+    /// Since the start of the process.
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, ErrorCounter::dropped_lines)
+    }
+}
+
+/// Reads a filter.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), problem: error.to_string() })
+}
+
+/// From here the process logs to its standard output, panics included.
+pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
+    let filter = parse_filter(&settings.filter)?;
+    let (writer, guard) = background(BufWriter::with_capacity(WRITE_BYTES, io::stdout()), BUFFERED_LINES);
+    tracing_subscriber::fmt()
+        .event_format(Line(settings.format))
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .try_init()
+        .map_err(|_| LogError::AlreadyInstalled)?;
+    // The text of a panic can quote what was being worked on (slicing a message within a character does), so a line says
+    // where it was and no more.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a bug: the relay panicked here; please report it");
+    }));
+    Ok(guard)
+}
+
+fn background(sink: impl Write + Send + 'static, lines: usize) -> (NonBlocking, LogGuard) {
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(lines).thread_name("log").finish(sink);
+    let dropped = DroppedLines(Some(writer.error_counter()));
+    (writer, LogGuard { _writes: guard, dropped })
+}
+
+/// The beginning of a caller's text, as much of it as a line shows. The line's format escapes it.
+pub fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(BOUND)]
+}
+
+/// What a line says a notification is: never its token and never its text.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The caller's name for it.
+    pub ack_id: &'a str,
+    /// Who says that it sends.
+    pub server: &'a str,
+    /// Where to.
+    pub target: &'a str,
+    /// What it is about; a fixed word.
+    pub kind: &'static str,
+}
+
+impl<'a> Subject<'a> {
+    /// Of this notification.
+    pub fn of(notification: &'a Notification) -> Self {
+        Self {
+            ack_id: &notification.ack_id,
+            server: notification.server_id.as_str(),
+            target: notification.target.as_str(),
+            kind: notification.kind.label(),
+        }
+    }
+}
+
+impl fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subject({}, {})", bounded(self.target), self.kind)
+    }
+}
+
+/// How a notification ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// What the caller is told.
+    pub outcome: &'a Outcome,
+    /// The provider's word, unless delivered.
+    pub reason: Option<Reason>,
+    /// What the request would have been refused for, were signatures required; only set in observe mode.
+    pub observed: Option<&'static str>,
+    /// How many times it was tried; 0 if it never got that far.
+    pub attempts: u32,
+    /// From admission to here.
+    pub took: Duration,
+}
+
+/// The one line of a notification that was admitted: `info` if a provider decided, `warn` if it did not arrive.
+pub fn notification_line(subject: &Subject<'_>, ending: &Ending<'_>) {
+    let (ack_id, server, target) = (bounded(subject.ack_id), bounded(subject.server), bounded(subject.target));
+    let Subject { kind, .. } = subject;
+    let Ending { reason, observed, attempts, .. } = ending;
+    let ms = u64::try_from(ending.took.as_millis()).unwrap_or(u64::MAX);
+    // What is `None` is left out of the line.
+    let decided = |outcome: &'static str| {
+        tracing::info!(ack_id, server, target, kind, outcome, reason, observed, attempts, ms, "notification");
+    };
+    match ending.outcome {
+        Outcome::Delivered => decided("delivered"),
+        Outcome::Remove => decided("removed"),
+        Outcome::Failed { text } => {
+            let (outcome, error) = ("failed", text.as_ref());
+            tracing::warn!(
+                ack_id,
+                server,
+                target,
+                kind,
+                outcome,
+                reason,
+                observed,
+                attempts,
+                ms,
+                error,
+                "notification"
+            );
+        }
+    }
+}
+
+/// The one line of a notification that was not admitted.
+pub fn refusal_line(subject: &Subject<'_>, reason: &'static str) {
+    let (ack_id, server, target) = (bounded(subject.ack_id), bounded(subject.server), bounded(subject.target));
+    tracing::warn!(ack_id, server, target, kind = subject.kind, outcome = "refused", reason, "notification");
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

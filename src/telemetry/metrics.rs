@@ -1,1 +1,360 @@
-//! Metrics.
+//! Every metric with its labels and units.
+//!
+//! The `service_*` names, labels, help texts and buckets are those of `mattermost-push-proxy`, so that dashboards and
+//! alerts made for it keep working; `pushrelay_*` is what it does not have. Every label takes its values from a fixed
+//! table or from the configuration, never from a caller: what a stranger sends cannot grow this map.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use super::log::DroppedLines;
+use super::series::{ByPush, counters, registered};
+use crate::notification::{Platform, PushKind, TargetName, Transport};
+use crate::outcome::{Reason, Verdict};
+
+/// Seconds; the Go client's default buckets, which the reference uses.
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The values of the label `app_version`.
+const APP_VERSIONS: [&str; 3] = ["1", "2", "other"];
+
+/// The reference's help text for three of its histograms.
+const LATENCY_HELP: &str = "Request latency distribution";
+
+/// All metrics of one relay. Made once and shared; a second one (in tests) counts for itself.
+pub struct Metrics {
+    registry: Registry,
+    notifications: ByPush,
+    by_app_version: IntCounterVec,
+    by_app_version_cells: [[OnceLock<IntCounter>; APP_VERSIONS.len()]; Platform::ALL.len()],
+    success: ByPush,
+    success_with_ack: ByPush,
+    failure: ByPush,
+    failure_with_reason: IntCounterVec,
+    removal: IntCounterVec,
+    delivered: IntCounterVec,
+    bad_request: IntCounter,
+    request_seconds: Histogram,
+    apns_seconds: Histogram,
+    fcm_seconds: Histogram,
+    notification_seconds: HistogramVec,
+    attempts: IntCounterVec,
+    refusals: IntCounterVec,
+    observed_refusals: IntCounterVec,
+    in_flight: IntGauge,
+    overload: IntCounter,
+    connections: IntGaugeVec,
+    connections_accepted: IntCounterVec,
+    target_ready: IntGaugeVec,
+    credential_expires: IntGaugeVec,
+    log_lines_dropped: IntGauge,
+    dropped_lines: DroppedLines,
+}
+
+impl Metrics {
+    /// Registers everything, the process's own figures (CPU, memory, file descriptors) included.
+    pub fn new(version: &str, dropped_lines: DroppedLines) -> Self {
+        let metrics = Self { dropped_lines, ..Self::without_process(version) };
+        #[cfg(target_os = "linux")]
+        registered_once(&metrics.registry, prometheus::process_collector::ProcessCollector::for_self());
+        metrics
+    }
+
+    fn without_process(version: &str) -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let by_push = |name, help| ByPush::register(r, name, help);
+        let histogram = |name: &str| {
+            registered(r, Histogram::with_opts(HistogramOpts::new(name, LATENCY_HELP).buckets(BUCKETS.into())))
+        };
+        let counter = |name: &str, help: &str| registered(r, IntCounter::new(name, help));
+        let gauge = |name: &str, help: &str| registered(r, IntGauge::new(name, help));
+        let gauges = |name: &str, help: &str, label| registered(r, IntGaugeVec::new(Opts::new(name, help), &[label]));
+
+        gauges("pushrelay_build_info", "Always 1; the label says which version runs", "version")
+            .with_label_values(&[version])
+            .set(1);
+        Self {
+            notifications: by_push("service_notifications_total", "Number of notifications sent"),
+            by_app_version: counters(
+                r,
+                "service_notifications_by_app_version_total",
+                "Number of notifications sent by the version of the app's protocol",
+                &["platform", "app_version"],
+            ),
+            by_app_version_cells: Default::default(),
+            success: by_push("service_success_total", "Number of push success."),
+            success_with_ack: by_push("service_success_with_ack_total", "Number of push success that contains ackId."),
+            failure: by_push("service_failure_total", "Number of push errors."),
+            failure_with_reason: counters(
+                r,
+                "service_failure_with_reason_total",
+                "Number of push errors with reasons.",
+                &["platform", "type", "transport", "reason"],
+            ),
+            removal: counters(
+                r,
+                "service_removal_total",
+                "Number of device token errors.",
+                &["platform", "transport", "reason"],
+            ),
+            delivered: counters(
+                r,
+                "service_delivered_total",
+                "Number of push delivered.",
+                &["platform", "type", "transport"],
+            ),
+            bad_request: counter("service_bad_request_total", "Request to push proxy was a bad request"),
+            request_seconds: histogram("service_request_duration_seconds"),
+            apns_seconds: histogram("service_apns_request_duration_seconds"),
+            fcm_seconds: histogram("service_fcm_request_duration_seconds"),
+            notification_seconds: registered(
+                r,
+                HistogramVec::new(
+                    // "Notifiction" is the reference's spelling; help texts are compared byte for byte.
+                    HistogramOpts::new(
+                        "service_notification_duration_seconds",
+                        "Notifiction request latency distribution",
+                    )
+                    .buckets(BUCKETS.into()),
+                    &["platform"],
+                ),
+            ),
+            attempts: counters(
+                r,
+                "pushrelay_attempts_total",
+                "Attempts at a provider by what they ended with",
+                &["target", "verdict"],
+            ),
+            refusals: counters(
+                r,
+                "pushrelay_refusals_total",
+                "Notifications not sent because the sender was not admitted",
+                &["reason"],
+            ),
+            observed_refusals: counters(
+                r,
+                "pushrelay_observed_refusals_total",
+                "Notifications sent that would be refused if signatures were required",
+                &["reason"],
+            ),
+            in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
+            overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
+            connections: gauges("pushrelay_connections", "Open connections from callers", "listener"),
+            connections_accepted: counters(
+                r,
+                "pushrelay_connections_accepted_total",
+                "Connections accepted from callers",
+                &["listener"],
+            ),
+            target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
+            credential_expires: gauges(
+                "pushrelay_credential_expires_timestamp_seconds",
+                "When the target's certificate ends, seconds after the Unix epoch; absent for keys, which do not end",
+                "target",
+            ),
+            log_lines_dropped: gauge(
+                "pushrelay_log_lines_dropped",
+                "Log lines dropped since the start because whoever reads them was too slow",
+            ),
+            dropped_lines: DroppedLines::default(),
+            registry,
+        }
+    }
+
+    /// A notification was admitted and will be tried. `app_version` is the app's protocol version.
+    pub fn notification(&self, platform: Platform, kind: &PushKind, transport: Transport, app_version: u32) {
+        self.notifications.of(platform, kind, transport).inc();
+        let version = match app_version {
+            1 => 0,
+            2 => 1,
+            _ => 2,
+        };
+        self.by_app_version_cells[platform.index()][version]
+            .get_or_init(|| self.by_app_version.with_label_values(&[platform.as_str(), APP_VERSIONS[version]]))
+            .inc();
+    }
+
+    /// The provider took it. `with_ack`: the caller asked for a receipt.
+    pub fn success(&self, platform: Platform, kind: &PushKind, transport: Transport, with_ack: bool) {
+        self.success.of(platform, kind, transport).inc();
+        if with_ack {
+            self.success_with_ack.of(platform, kind, transport).inc();
+        }
+    }
+
+    /// It did not arrive and will not.
+    pub fn failure(&self, platform: Platform, kind: &PushKind, transport: Transport, reason: Reason) {
+        self.failure.of(platform, kind, transport).inc();
+        self.failure_with_reason.with_label_values(&[platform.as_str(), kind.label(), transport.label(), reason]).inc();
+    }
+
+    /// The caller was told to forget the token. The reference counts this as a failure too, so do not call
+    /// [`Metrics::failure`] for the same notification.
+    pub fn removal(&self, platform: Platform, kind: &PushKind, transport: Transport, reason: Reason) {
+        self.removal.with_label_values(&[platform.as_str(), transport.label(), reason]).inc();
+        self.failure(platform, kind, transport, reason);
+    }
+
+    /// A request could not be understood.
+    pub fn bad_request(&self) {
+        self.bad_request.inc();
+    }
+
+    /// A phone says that a push arrived. Both texts come from the caller and are reduced to fixed words here.
+    pub fn acknowledged(&self, platform: &str, kind: &str) {
+        let platform = match platform {
+            apple if apple.starts_with(Platform::Apple.as_str()) => Platform::Apple.as_str(),
+            android if android.starts_with(Platform::Android.as_str()) => Platform::Android.as_str(),
+            _ => "other",
+        };
+        let kind = PushKind::from_wire(kind).label();
+        self.delivered.with_label_values(&[platform, kind, Transport::Standard.label()]).inc();
+    }
+
+    /// A request to send was answered, this long after its headers were read.
+    pub fn request(&self, took: Duration) {
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Admission turned a notification away.
+    pub fn refusal(&self, reason: &'static str) {
+        self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// Admission let a notification pass that it would turn away if signatures were required.
+    pub fn observed_refusal(&self, reason: &'static str) {
+        self.observed_refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// A request was turned away because too many were being worked on.
+    pub fn overloaded(&self) {
+        self.overload.inc();
+    }
+
+    /// How many requests are being worked on. Set when somebody looks rather than at each request.
+    pub fn set_in_flight(&self, requests: usize) {
+        self.in_flight.set(whole(requests as u64));
+    }
+
+    /// What is known of a target. Set when somebody looks, so that it cannot be stale. `expires_at`: seconds after the
+    /// Unix epoch.
+    pub fn set_target(&self, target: &TargetName, ready: bool, expires_at: Option<u64>) {
+        self.target_ready.with_label_values(&[target.as_str()]).set(i64::from(ready));
+        if let Some(seconds) = expires_at {
+            self.credential_expires.with_label_values(&[target.as_str()]).set(whole(seconds));
+        }
+    }
+
+    /// The counts of connections of one listener, `ingest` or `ops`.
+    pub fn listener(&self, name: &'static str) -> ListenerMetrics {
+        ListenerMetrics {
+            open: self.connections.with_label_values(&[name]),
+            accepted: self.connections_accepted.with_label_values(&[name]),
+        }
+    }
+
+    /// The counts of one target. The name must come from the configuration: it becomes a label.
+    pub fn target(&self, name: &TargetName, platform: Platform) -> TargetMetrics {
+        TargetMetrics {
+            name: name.clone(),
+            attempts: self.attempts.clone(),
+            by_verdict: Default::default(),
+            provider_seconds: match platform {
+                Platform::Apple => self.apns_seconds.clone(),
+                Platform::Android => self.fcm_seconds.clone(),
+            },
+            notification_seconds: self.notification_seconds.with_label_values(&[platform.as_str()]),
+        }
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        self.log_lines_dropped.set(whole(self.dropped_lines.count() as u64));
+        // Encoding fails only on a family without a name or type; a registry holds none.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The counts of one listener's connections.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    open: IntGauge,
+    accepted: IntCounter,
+}
+
+impl ListenerMetrics {
+    /// A connection was accepted.
+    pub fn opened(&self) {
+        self.accepted.inc();
+        self.open.inc();
+    }
+
+    /// A connection has ended.
+    pub fn closed(&self) {
+        self.open.dec();
+    }
+}
+
+/// The counts of one target, looked up once.
+pub struct TargetMetrics {
+    name: TargetName,
+    attempts: IntCounterVec,
+    by_verdict: [OnceLock<IntCounter>; VERDICTS],
+    provider_seconds: Histogram,
+    notification_seconds: Histogram,
+}
+
+/// How many labels [`Verdict::label`] has.
+const VERDICTS: usize = 6;
+
+impl TargetMetrics {
+    /// One attempt ended with this after this long.
+    pub fn attempt(&self, verdict: &Verdict, took: Duration) {
+        let cell = match verdict {
+            Verdict::Delivered => 0,
+            Verdict::Remove { .. } => 1,
+            Verdict::Retry { .. } => 2,
+            Verdict::NewCredential { .. } => 3,
+            Verdict::TargetBroken { .. } => 4,
+            Verdict::Rejected { .. } => 5,
+        };
+        self.by_verdict[cell]
+            .get_or_init(|| self.attempts.with_label_values(&[self.name.as_str(), verdict.label()]))
+            .inc();
+        let seconds = took.as_secs_f64();
+        self.provider_seconds.observe(seconds);
+        self.notification_seconds.observe(seconds);
+    }
+}
+
+impl fmt::Debug for TargetMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetMetrics").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn registered_once(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
+    registry.register(Box::new(collector)).expect("the process's figures are registered once");
+}
+
+/// Gauges are signed; a count that large is none.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,49 @@
+//! Counters that are looked up once. A labelled counter costs a hash, a lock and a comparison of strings; a cell that
+//! remembers it costs one atomic load.
+//!
+//! A cell is filled on first use, not at the start: a series appears in `/metrics` when it first counts, as it does
+//! with the reference, and not as hundreds of zeros.
+
+use std::sync::OnceLock;
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::notification::{Platform, PushKind, Transport};
+
+/// Every combination of platform, kind and transport: 2 × 6 × 3 cells, the bound of each family's series.
+const CELLS: usize = Platform::ALL.len() * PushKind::LABELS.len() * Transport::LABELS.len();
+
+/// One family labelled by platform, type and transport.
+pub(super) struct ByPush {
+    family: IntCounterVec,
+    cells: [OnceLock<IntCounter>; CELLS],
+}
+
+impl ByPush {
+    pub(super) fn register(registry: &Registry, name: &str, help: &str) -> Self {
+        let family = counters(registry, name, help, &["platform", "type", "transport"]);
+        Self { family, cells: [const { OnceLock::new() }; CELLS] }
+    }
+
+    pub(super) fn of(&self, platform: Platform, kind: &PushKind, transport: Transport) -> &IntCounter {
+        let row = platform.index() * PushKind::LABELS.len() + kind.index();
+        self.cells[row * Transport::LABELS.len() + transport.index()]
+            .get_or_init(|| self.family.with_label_values(&[platform.as_str(), kind.label(), transport.label()]))
+    }
+}
+
+/// Registers a family of counters.
+pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// Registers what was made; both steps fail only on a malformed or repeated name, and every name is a literal of this
+/// module's neighbours that the tests construct.
+pub(super) fn registered<C>(registry: &Registry, made: prometheus::Result<C>) -> C
+where
+    C: prometheus::core::Collector + Clone + 'static,
+{
+    let collector = made.expect("the metric's name and labels are well-formed literals");
+    registry.register(Box::new(collector.clone())).expect("each metric's name is registered once");
+    collector
+}
