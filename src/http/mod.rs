@@ -1,9 +1,40 @@
-//! The edge.
+//! The edge: addresses, limits, routes. It turns requests into notifications for admission and the relay, and what they
+//! say into answers. It decides neither who may send nor how hard to try.
+//!
+//! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
+//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format.
 
+mod answer;
+mod limits;
 pub mod mattermost;
+mod ops;
+mod pace;
+mod push;
+mod serve;
+#[cfg(test)]
+mod testing;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::post;
+use http::Request;
+use tokio::net::TcpListener;
+
+use crate::admission::Admission;
+use crate::notification::Compatibility;
+use crate::relay::Relay;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+use answer::Answer;
+use limits::Gate;
+use ops::Ops;
+use serve::{ConnectionLimits, serve};
 
 /// Addresses and limits of the HTTP side.
 #[derive(Clone, Debug)]
@@ -23,3 +54,118 @@ pub struct HttpSettings {
     /// The most open connections.
     pub max_connections: usize,
 }
+
+/// What runs: the answer to `GET /version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The release, such as `0.1.0`.
+    pub version: &'static str,
+    /// The commit it was built from; empty if unknown.
+    pub hash: &'static str,
+}
+
+/// Where chat servers post notifications to.
+const SEND_PUSH: &str = "/api/v1/send_push";
+
+/// Where chat servers post receipts to.
+const ACK: &str = "/api/v1/ack";
+
+/// Connections on the listener for operators: a few probes and scrapers. Apart from the chat servers' limit, so that the
+/// relay can be asked what is wrong when theirs is reached.
+const OPS_CONNECTIONS: usize = 64;
+
+/// Everything behind the listeners.
+pub struct Edge {
+    relay: Arc<Relay>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
+    compatibility: Compatibility,
+    limits: ConnectionLimits,
+    build: Build,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").field("limits", &self.limits).field("build", &self.build).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Puts the edge in front of a relay. Listens nowhere yet.
+    pub fn new(
+        settings: &HttpSettings,
+        compatibility: Compatibility,
+        build: Build,
+        admission: Arc<Admission>,
+        relay: Arc<Relay>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            relay,
+            admission,
+            gate: Arc::new(Gate::new(settings, Arc::clone(&metrics))),
+            metrics,
+            compatibility,
+            limits: ConnectionLimits {
+                max_connections: settings.max_connections,
+                header_timeout: settings.header_timeout,
+            },
+            build,
+        }
+    }
+
+    /// Serves chat servers on `ingest`, and probes and scrapers on `ops` (or on `ingest` too, without it), until
+    /// `shutdown` begins and running requests have been answered, or until it is forced.
+    ///
+    /// The listener for operators outlives the other: it says that the relay is draining while it is.
+    pub async fn run(self, ingest: TcpListener, ops: Option<TcpListener>, shutdown: Shutdown) {
+        let edge = Arc::new(self);
+        let probes = ops::probes(Arc::new(Ops {
+            readiness: Box::new({
+                let relay = Arc::clone(&edge.relay);
+                move || relay.readiness()
+            }),
+            metrics: Arc::clone(&edge.metrics),
+            gate: Arc::clone(&edge.gate),
+            shutdown: shutdown.clone(),
+        }));
+        let pushes = Router::new()
+            .route(SEND_PUSH, post(send_push))
+            .route(ACK, post(acknowledge))
+            .with_state(Arc::clone(&edge))
+            .merge(ops::home(edge.build));
+        let Some(ops) = ops else {
+            let listener = edge.metrics.listener("ingest");
+            return serve(ingest, edge.limits, listener, shutdown, pushes.merge(probes)).await;
+        };
+        let limits = ConnectionLimits { max_connections: OPS_CONNECTIONS, ..edge.limits };
+        let end = Shutdown::new();
+        let serve_ops = serve(ops, limits, edge.metrics.listener("ops"), end.clone(), probes);
+        let serve_ingest = async {
+            serve(ingest, edge.limits, edge.metrics.listener("ingest"), shutdown, pushes).await;
+            // The process is about to end: nobody needs the rest of a scrape.
+            end.force();
+        };
+        futures_util::future::join(serve_ops, serve_ingest).await;
+    }
+}
+
+async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
+    push::send(&edge.gate, &edge.metrics, edge.compatibility, request.into_body(), async |notification| {
+        let admitted = edge.admission.admit(notification)?;
+        if let Some(refusal) = admitted.observed() {
+            edge.metrics.observed_refusal(refusal.label());
+        }
+        Ok(edge.relay.deliver(admitted).await)
+    })
+    .await
+}
+
+async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
+    push::acknowledge(&edge.gate, &edge.metrics, request.into_body()).await
+}
+
+#[cfg(test)]
+#[path = "edge_tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! The whole edge with a relay that has no targets.
+
+use std::num::NonZeroU32;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::admission::{AdmissionSettings, AuthMode};
+use crate::clock::Clock;
+use crate::delivery::DeliverySettings;
+use testing::{Client, LONG, Reply};
+
+struct Running {
+    ingest: SocketAddr,
+    ops: SocketAddr,
+    shutdown: Shutdown,
+    ended: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(mode: AuthMode, separate_ops: bool) -> Self {
+        let (clock, metrics, shutdown) = (Clock::manual(1_000), Arc::new(testing::metrics()), Shutdown::new());
+        let admission = AdmissionSettings {
+            mode,
+            allow_unsigned_test: true,
+            unsigned_tests_per_minute: NonZeroU32::MIN,
+            servers: vec![],
+        };
+        let delivery = DeliverySettings { deadline: LONG, attempt_timeout: LONG, max_attempts: 1, first_pause: LONG };
+        let edge = Edge::new(
+            &HttpSettings { max_body_bytes: 1024, ..testing::settings() },
+            Compatibility::Improved,
+            Build { version: "1.2.3", hash: "abc" },
+            Arc::new(Admission::new(admission, clock.clone())),
+            Arc::new(Relay::new(vec![], delivery, clock, Arc::clone(&metrics))),
+            metrics,
+        );
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ingest, ops) = (bind().await, if separate_ops { Some(bind().await) } else { None });
+        let address = ingest.local_addr().unwrap();
+        Self {
+            ingest: address,
+            ops: ops.as_ref().map_or(address, |ops| ops.local_addr().unwrap()),
+            shutdown: shutdown.clone(),
+            ended: tokio::spawn(edge.run(ingest, ops, shutdown)),
+        }
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> Reply {
+    Client::connect(address).await.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+}
+
+const PUSH: &str = r#"{"ack_id":"a","server_id":"s","device_id":"d","platform":"nowhere","type":"message"}"#;
+
+#[tokio::test]
+async fn without_a_listener_for_operators_everything_is_on_one() {
+    let edge = Running::start(AuthMode::Off, false).await;
+    for (path, status) in [("/", 200), ("/version", 200), ("/healthz", 200), ("/readyz", 503), ("/metrics", 200)] {
+        assert_eq!(get(edge.ingest, path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_listener_for_operators_chat_servers_do_not_see_what_is_on_it() {
+    let edge = Running::start(AuthMode::Off, true).await;
+    for (path, on_ingest, on_ops) in
+        [("/", 200, 404), ("/version", 200, 404), ("/healthz", 404, 200), ("/readyz", 404, 503), ("/metrics", 404, 200)]
+    {
+        assert_eq!(get(edge.ingest, path).await.status, on_ingest, "{path} on ingest");
+        assert_eq!(get(edge.ops, path).await.status, on_ops, "{path} on ops");
+    }
+}
+
+#[tokio::test]
+async fn a_push_to_a_target_that_nobody_configured_fails_with_a_200() {
+    let edge = Running::start(AuthMode::Off, false).await;
+    let reply = Client::connect(edge.ingest).await.ask(&testing::post(SEND_PUSH, PUSH)).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.starts_with(r#"{"status":"FAIL","error":""#), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn a_push_that_admission_refuses_never_reaches_the_relay() {
+    let edge = Running::start(AuthMode::Required, false).await;
+    let reply = Client::connect(edge.ingest).await.ask(&testing::post(SEND_PUSH, PUSH)).await;
+    assert_eq!(reply.status, 401);
+    let metrics = get(edge.ops, "/metrics").await.body;
+    assert!(metrics.contains(r#"pushrelay_refusals_total{reason="unknown_server"} 1"#));
+    assert!(!metrics.contains("service_notifications_total{"));
+}
+
+#[tokio::test]
+async fn while_it_drains_the_relay_says_so_and_the_last_request_is_answered() {
+    let edge = Running::start(AuthMode::Off, true).await;
+    let request = testing::post(SEND_PUSH, PUSH);
+    let (first, rest) = request.split_at(request.len() - 1);
+    let mut busy = Client::connect(edge.ingest).await;
+    busy.send(first).await;
+    // The request is being worked on when the scrape counts it.
+    while !get(edge.ops, "/metrics").await.body.contains("\npushrelay_in_flight 1\n") {}
+
+    edge.shutdown.begin();
+    let reply = get(edge.ops, "/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.contains("draining"), "{}", reply.body);
+    assert!(!edge.ended.is_finished());
+
+    assert_eq!(busy.ask(rest).await.status, 200);
+    edge.ended.await.unwrap();
+}

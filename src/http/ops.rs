@@ -1,0 +1,139 @@
+//! What probes, scrapers and people ask: health, readiness, metrics, version and the page at `/`. None of it costs a
+//! place among the requests worked on: an overloaded relay still says how it is.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::Build;
+use super::answer::{self, Answer};
+use super::limits::Gate;
+use crate::relay::TargetReadiness;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+
+/// The reference's page, byte for byte: there are probes that look for its words.
+const HOME: &str = "<html><body>Mattermost Push Proxy</body></html>";
+
+/// The content type of Prometheus' text format.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the answers are made of.
+pub(super) struct Ops {
+    /// Asked at each probe and scrape.
+    pub(super) readiness: Box<dyn Fn() -> Vec<TargetReadiness> + Send + Sync>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// `/` and `/version`, which the reference has on its only listener.
+pub(super) fn home(build: Build) -> Router {
+    Router::new()
+        .route("/", get(|| async { answer::html(HOME) }))
+        .route("/version", get(move || async move { version(&build) }))
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+pub(super) fn probes(ops: Arc<Ops>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { answer::json(StatusCode::OK, HEALTHY) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(ops)
+}
+
+/// The process runs and answers; whether it can deliver is another question.
+const HEALTHY: &[u8] = br#"{"status":"ok"}"#;
+
+fn version(build: &Build) -> Answer {
+    #[derive(Serialize)]
+    struct Version {
+        hash: &'static str,
+        version: &'static str,
+    }
+    body(StatusCode::OK, &Version { hash: build.hash, version: build.version })
+}
+
+async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
+    let targets = (ops.readiness)();
+    let (status, report) = report(&targets, ops.shutdown.has_begun());
+    body(status, &report)
+}
+
+async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
+    ops.metrics.set_in_flight(ops.gate.in_flight());
+    for target in (ops.readiness)() {
+        ops.metrics.set_target(&target.name, target.problem.is_none(), target.credential_expires_at);
+    }
+    answer::with_body(StatusCode::OK, EXPOSITION, ops.metrics.render())
+}
+
+fn body(status: StatusCode, value: &impl Serialize) -> Answer {
+    // Structs of strings and numbers: serialising them cannot fail.
+    answer::json(status, serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// The body of `/readyz`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    status: &'static str,
+    targets: Vec<TargetReport<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TargetReport<'a> {
+    name: &'a str,
+    platform: &'static str,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_attempt: Option<LastReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_expires_at: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastReport {
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    seconds_ago: u64,
+}
+
+/// Ready as long as one target can deliver: with a broken target beside a working one, taking the relay out of service
+/// would silence both.
+fn report(targets: &[TargetReadiness], draining: bool) -> (StatusCode, Report<'_>) {
+    let (status, word) = if draining {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if targets.iter().any(|target| target.problem.is_none()) {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no target can deliver")
+    };
+    let targets = targets
+        .iter()
+        .map(|target| TargetReport {
+            name: target.name.as_str(),
+            platform: target.platform.as_str(),
+            ready: target.problem.is_none(),
+            problem: target.problem.as_deref(),
+            last_attempt: target.last.map(|last| LastReport {
+                verdict: last.verdict,
+                reason: last.reason,
+                seconds_ago: last.seconds_ago,
+            }),
+            credential_expires_at: target.credential_expires_at,
+        })
+        .collect();
+    (status, Report { status: word, targets })
+}
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

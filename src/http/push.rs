@@ -1,0 +1,121 @@
+//! `POST /api/v1/send_push` and `POST /api/v1/ack`: from bytes to an answer. Who may send and how it is sent are passed
+//! in; this module only puts the steps in their order.
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::body::Body;
+use tokio::time::Instant;
+
+use super::answer::{self, Answer};
+use super::limits::{Gate, TurnedAway};
+use super::mattermost::{self, BadPush};
+use crate::admission::Refusal;
+use crate::notification::{Compatibility, Notification};
+use crate::outcome::Outcome;
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+
+/// Seconds. Rates are counted per minute, so that by then something is allowed again.
+const RATE_RETRY_AFTER: u32 = 60;
+
+/// The answer to `/api/v1/ack`.
+const ACKNOWLEDGED: &[u8] = br#"{"status":"OK"}"#;
+
+/// Why a request to send did not lead to an [`Outcome`].
+enum Declined {
+    TurnedAway(TurnedAway),
+    Malformed(BadPush),
+    Refused(Refusal),
+}
+
+/// Answers a request to send. `deliver` checks who sends and delivers.
+pub(super) async fn send<B, D, F>(
+    gate: &Gate,
+    metrics: &Metrics,
+    compatibility: Compatibility,
+    body: B,
+    deliver: D,
+) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+    D: FnOnce(Notification) -> F,
+    F: Future<Output = Result<Outcome, Refusal>>,
+{
+    let began = Instant::now();
+    let answer = match decide(gate, metrics, compatibility, body, deliver).await {
+        Ok(outcome) => answer::outcome(&outcome),
+        Err(Declined::TurnedAway(turned_away)) => turned_away.answer(),
+        // The reference answers a request that it does not understand with 200.
+        Err(Declined::Malformed(bad)) => answer::failed(StatusCode::OK, bad.to_string()),
+        Err(Declined::Refused(refusal)) => refused(refusal.is_rate(), refusal.to_string()),
+    };
+    metrics.request(began.elapsed());
+    answer
+}
+
+async fn decide<B, D, F>(
+    gate: &Gate,
+    metrics: &Metrics,
+    compatibility: Compatibility,
+    body: B,
+    deliver: D,
+) -> Result<Outcome, Declined>
+where
+    B: Body<Data = Bytes> + Unpin,
+    D: FnOnce(Notification) -> F,
+    F: Future<Output = Result<Outcome, Refusal>>,
+{
+    let (_place, body) = gate.enter(body).await.map_err(Declined::TurnedAway)?;
+    let decoded = mattermost::decode_push(&body, compatibility);
+    // The body shares the connection's buffer: let go of it before the long wait.
+    drop(body);
+    let notification = decoded.map_err(|bad| {
+        metrics.bad_request();
+        tracing::warn!(problem = %bad, "a request to send could not be understood");
+        Declined::Malformed(bad)
+    })?;
+    // Kept for the line about a refusal: the notification itself moves on.
+    let (ack_id, server) = (notification.ack_id.clone(), notification.server_id.clone());
+    let (target, kind) = (notification.target.clone(), notification.kind.label());
+    deliver(notification).await.map_err(|refusal| {
+        metrics.refusal(refusal.label());
+        let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
+        log::refusal_line(&subject, refusal.label());
+        Declined::Refused(refusal)
+    })
+}
+
+fn refused(is_rate: bool, text: String) -> Answer {
+    if is_rate {
+        answer::failed_for_now(StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
+    } else {
+        answer::failed(StatusCode::UNAUTHORIZED, text)
+    }
+}
+
+/// Answers a phone's receipt. The chat server forwards it inside the phone's own request, so nothing is waited for.
+pub(super) async fn acknowledge<B>(gate: &Gate, metrics: &Metrics, body: B) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (_place, body) = match gate.enter(body).await {
+        Ok(entered) => entered,
+        Err(turned_away) => return turned_away.answer(),
+    };
+    match mattermost::decode_ack(&body) {
+        Ok(ack) => {
+            metrics.acknowledged(&ack.platform, ack.kind.as_str());
+            tracing::debug!(ack_id = log::bounded(&ack.id), "a phone has received its notification");
+            answer::json(StatusCode::OK, ACKNOWLEDGED)
+        }
+        Err(bad) => {
+            metrics.bad_request();
+            tracing::warn!(problem = %bad, "a receipt could not be understood");
+            answer::failed(StatusCode::OK, bad.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "push_tests.rs"]
+mod tests;

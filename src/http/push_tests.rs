@@ -1,0 +1,115 @@
+//! What a chat server sees. Checking and delivering are played by the test: they have tests of their own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use http::Request;
+
+use super::*;
+use crate::http::testing::{self, Reply, Server};
+use crate::http::{ACK, SEND_PUSH};
+
+const PUSH: &str =
+    r#"{"ack_id":"a","server_id":"s","device_id":"d","platform":"apple_rn-v2","type":"message","version":"v2"}"#;
+
+struct Setup {
+    server: Server,
+    metrics: Arc<Metrics>,
+}
+
+/// A server whose deliveries all end like this.
+async fn ending(with: Result<Outcome, Refusal>) -> Setup {
+    let metrics = Arc::new(testing::metrics());
+    let settings = crate::http::HttpSettings { max_body_bytes: 1024, ..testing::settings() };
+    let gate = Arc::new(Gate::new(&settings, Arc::clone(&metrics)));
+    let (push_gate, push_metrics) = (Arc::clone(&gate), Arc::clone(&metrics));
+    let send_push = async move |request: Request<axum::body::Body>| {
+        send(&push_gate, &push_metrics, Compatibility::Improved, request.into_body(), async |_| with).await
+    };
+    let ack_metrics = Arc::clone(&metrics);
+    let receive =
+        async move |request: Request<axum::body::Body>| acknowledge(&gate, &ack_metrics, request.into_body()).await;
+    let router = Router::new().route(SEND_PUSH, post(send_push)).route(ACK, post(receive));
+    Setup { server: Server::start(router).await, metrics }
+}
+
+impl Setup {
+    async fn push(&self, body: &str) -> Reply {
+        self.server.ask(&testing::post(SEND_PUSH, body)).await
+    }
+
+    fn counted(&self, sample: &str) -> bool {
+        self.metrics.render().lines().any(|line| line == sample)
+    }
+}
+
+#[tokio::test]
+async fn every_outcome_is_a_200_whose_body_says_what_became_of_it() {
+    let cases = [
+        (Outcome::Delivered, r#"{"status":"OK"}"#),
+        (Outcome::Remove, r#"{"status":"REMOVE"}"#),
+        (Outcome::Failed { text: "BadTopic".into() }, r#"{"status":"FAIL","error":"BadTopic"}"#),
+    ];
+    for (outcome, body) in cases {
+        let setup = ending(Ok(outcome)).await;
+        let reply = setup.push(PUSH).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, body));
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(reply.header("content-length"), Some(body.len().to_string().as_str()));
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+        assert!(setup.counted("service_request_duration_seconds_count 1"));
+        assert!(setup.counted("service_bad_request_total 0"));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_a_200_that_says_fail_and_is_counted() {
+    for body in ["", "{", r#"{"server_id":"s"}"#, r#"{"device_id":"d"}"#] {
+        let setup = ending(Ok(Outcome::Delivered)).await;
+        let reply = setup.push(body).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.body.starts_with(r#"{"status":"FAIL","error":""#), "{body:?} was answered {}", reply.body);
+        assert!(setup.counted("service_bad_request_total 1"));
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_send_is_answered_401_with_the_reason_and_counted() {
+    let setup = ending(Err(Refusal::UnknownServer)).await;
+    let reply = setup.push(PUSH).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (401, None));
+    let expected = serde_json::json!({"status": "FAIL", "error": Refusal::UnknownServer.to_string()});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&reply.body).unwrap(), expected);
+    assert!(setup.counted(&format!(r#"pushrelay_refusals_total{{reason="{}"}} 1"#, Refusal::UnknownServer.label())));
+}
+
+#[test]
+fn who_sends_too_much_is_answered_429_and_told_when_to_come_again() {
+    let answer = refused(true, "too many".into());
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers()["retry-after"], "60");
+}
+
+#[tokio::test]
+async fn a_receipt_is_counted_and_answered_ok() {
+    let setup = ending(Ok(Outcome::Delivered)).await;
+    let receipt = r#"{"id":"a","received_at":1,"platform":"android","type":"message"}"#;
+    let reply = setup.server.ask(&testing::post(ACK, receipt)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"status":"OK"}"#));
+    assert!(setup.counted(r#"service_delivered_total{platform="android",transport="",type="message"} 1"#));
+
+    let reply = setup.server.ask(&testing::post(ACK, "{}")).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.starts_with(r#"{"status":"FAIL""#), "{}", reply.body);
+    assert!(setup.counted("service_bad_request_total 1"));
+}
+
+#[tokio::test]
+async fn both_routes_take_only_posts() {
+    let setup = ending(Ok(Outcome::Delivered)).await;
+    for path in [SEND_PUSH, ACK] {
+        let reply = setup.server.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.body.as_str(), reply.header("allow")), (405, "", Some("post")));
+    }
+}

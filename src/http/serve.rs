@@ -1,0 +1,326 @@
+//! Accepts connections and speaks HTTP/1.1 and HTTP/2 (with prior knowledge) on them until told to stop.
+//!
+//! It knows no route and no notification. What it owns is what a connection may cost: how many there are, how long one
+//! may dawdle, how much it may buffer; and that a handler's panic costs one request and not its connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tower::Service;
+
+use super::answer;
+use super::pace::{Pace, PacedStream, Patience};
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::ListenerMetrics;
+
+/// Bytes that HTTP/1 buffers of what it reads, which also bounds a request's headers. The smallest that hyper takes: a
+/// push is about 1 KiB, and ten thousand idle connections should not hold more than they need.
+const HTTP1_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Streams that one HTTP/2 connection may have open. A chat server sends 8 pushes per core at once; a proxy that gathers
+/// several of them onto one connection still fits. The limit on requests in flight is counted over all connections.
+const HTTP2_STREAMS: u32 = 256;
+
+/// Bytes of all of a request's headers over HTTP/2. A chat server sends about 300.
+const HTTP2_HEADER_BYTES: u32 = 16 * 1024;
+
+/// Bytes that one HTTP/2 stream may send before we have read them: RFC 9113's own initial value. Times the streams, this
+/// bounds what a connection can make us hold.
+const HTTP2_STREAM_WINDOW: u32 = 65_535;
+
+/// Bytes that all streams of one HTTP/2 connection together may send before we have read them.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How often a quiet HTTP/2 connection is asked whether its peer is still there, and how long it may take to say so.
+const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// The pause after a first failure to accept, doubled up to the second. Out of file descriptors, an immediate retry would
+/// fail again and keep a core busy with it.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How often the log says that all connections are in use.
+const FULL_WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What the connections of one listener may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    /// The most open connections. Beyond it none is accepted: they wait in the kernel's queue, whose length bounds them,
+    /// and the caller's dial times out. Accepting in order to refuse would spend what there is too little of.
+    pub(super) max_connections: usize,
+    /// The longest wait for a request's headers, and for a new connection's first ones.
+    pub(super) header_timeout: Duration,
+}
+
+/// What the connections are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// Finish running requests, begin no other, close.
+    Draining,
+    /// Close now.
+    Dropped,
+}
+
+/// Serves `listener` until `shutdown` begins, then lets running requests finish; ends when the last connection has ended,
+/// or at once when `shutdown` is forced. Paths that `router` does not have are answered as Go's router answers them.
+pub(super) async fn serve(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    metrics: ListenerMetrics,
+    shutdown: Shutdown,
+    router: Router,
+) {
+    let router = router.fallback(|| async { answer::not_found() });
+    let (stage, _) = watch::channel(Stage::Running);
+    let protocols = Arc::new(Protocols::new(&stage));
+    let mut acceptor = Acceptor {
+        listener,
+        slots: Arc::new(Semaphore::new(limits.max_connections)),
+        max_connections: limits.max_connections,
+        warned: None,
+    };
+
+    let mut begun = pin!(shutdown.begun());
+    loop {
+        let (stream, slot) = tokio::select! {
+            biased;
+            () = &mut begun => break,
+            accepted = acceptor.accept() => accepted,
+        };
+        let open = Open::new(metrics.clone(), slot);
+        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), router.clone()));
+    }
+    // From here the kernel refuses whoever dials.
+    drop(acceptor);
+
+    stage.send_replace(Stage::Draining);
+    tokio::select! {
+        () = stage.closed() => {}
+        () = shutdown.forced() => {
+            stage.send_replace(Stage::Dropped);
+            stage.closed().await;
+        }
+    }
+}
+
+/// Accepts connections as long as there are slots for them.
+struct Acceptor {
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+    max_connections: usize,
+    /// When the log last said that there are no slots.
+    warned: Option<Instant>,
+}
+
+impl Acceptor {
+    /// The next connection and its slot. Does not fail: it waits until accepting works again.
+    async fn accept(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+        if self.slots.available_permits() == 0 && self.warned.is_none_or(|then| then.elapsed() >= FULL_WARNING_INTERVAL)
+        {
+            self.warned = Some(Instant::now());
+            tracing::warn!(
+                max_connections = self.max_connections,
+                "all connections are in use: callers wait until one ends; raise max_connections if this lasts"
+            );
+        }
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, slot),
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, ?pause, "cannot accept connections; trying again after a pause");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
+        }
+    }
+}
+
+/// Whether accepting failed only for a caller who has gone, so that the next one can be accepted at once.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// How connections are spoken on.
+struct Protocols {
+    http1: auto::Builder<Streams>,
+    /// Reads the first bytes to tell HTTP/2 from HTTP/1. It hands them on apart from the rest, and for that hyper doubles
+    /// the read buffer of an HTTP/1 connection: 16 KiB where 8 would do. So it gets only what may be HTTP/2.
+    either: auto::Builder<Streams>,
+}
+
+impl Protocols {
+    fn new(stage: &watch::Sender<Stage>) -> Self {
+        Self { http1: builder(stage).http1_only(), either: builder(stage) }
+    }
+
+    /// Looks at the first bytes without taking them. `None` if the caller has gone.
+    async fn of(&self, stream: &TcpStream) -> Option<&auto::Builder<Streams>> {
+        let mut first = [0; 2];
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => None,
+            // HTTP/2 begins with `PRI * HTTP/2.0` (RFC 9113 § 3.4), and no method of HTTP/1 with `PR`, but for one that
+            // nobody is sent here.
+            Ok(2) if first != *b"PR" => Some(&self.http1),
+            Ok(_) => Some(&self.either),
+        }
+    }
+}
+
+fn builder(stage: &watch::Sender<Stage>) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams(stage.clone()));
+    builder
+        .http1()
+        // Pace keeps the time of headers.
+        .header_read_timeout(None)
+        .max_buf_size(HTTP1_BUFFER_BYTES)
+        // A caller that hangs up has still asked for its push, and will not ask again: the handler runs to its end. It
+        // also spares hyper from watching for the hang-up, which takes a second buffer.
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING.0)
+        .keep_alive_timeout(HTTP2_PING.1)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HTTP2_HEADER_BYTES)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+    builder
+}
+
+/// Serves one connection until it ends, dawdles or is told to.
+async fn connection(
+    stream: TcpStream,
+    open: Open,
+    protocols: Arc<Protocols>,
+    limits: ConnectionLimits,
+    mut stage: watch::Receiver<Stage>,
+    router: Router,
+) {
+    let _open = open;
+    // An answer is one small write: waiting to fill a segment only delays it. Fails only if the caller has gone.
+    let _ = stream.set_nodelay(true);
+    let builder = tokio::select! {
+        biased;
+        // Has not said a word yet: nothing to finish.
+        _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
+        first = tokio::time::timeout(limits.header_timeout, protocols.of(&stream)) => match first {
+            Ok(Some(builder)) => builder,
+            Ok(None) | Err(_) => return,
+        },
+    };
+    let pace = Pace::new(limits.header_timeout, Instant::now());
+    let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
+    let service = service_fn({
+        let pace = Arc::clone(&pace);
+        move |request: Request<Incoming>| {
+            let running = pace.request();
+            let handler = router.clone().call(request);
+            async move {
+                let answer = answer::or_internal_error(handler).await;
+                drop(running);
+                Ok::<_, Infallible>(answer)
+            }
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut look = pin!(tokio::time::sleep(limits.header_timeout));
+    let mut asked_to_close = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended with an error");
+                }
+                return;
+            }
+            // The sender outlives its receivers: `serve` waits for them.
+            _ = stage.changed() => match *stage.borrow_and_update() {
+                Stage::Running => {}
+                Stage::Draining => connection.as_mut().graceful_shutdown(),
+                Stage::Dropped => return,
+            },
+            () = look.as_mut() => match pace.patience(Instant::now()) {
+                Patience::Until(then) => look.as_mut().reset(then),
+                // Asked to close an idle while ago, and still there.
+                Patience::Idle if asked_to_close => return,
+                Patience::Idle => {
+                    asked_to_close = true;
+                    connection.as_mut().graceful_shutdown();
+                    // HTTP/1 closes at once. An HTTP/2 peer has this long to read our GOAWAY.
+                    look.as_mut().reset(Instant::now() + limits.header_timeout);
+                }
+                Patience::Exhausted => {
+                    tracing::debug!("a connection was closed: its headers took too long");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// One open connection: its slot, and its place in the count.
+struct Open {
+    metrics: ListenerMetrics,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(metrics: ListenerMetrics, slot: OwnedSemaphorePermit) -> Self {
+        metrics.opened();
+        Self { metrics, _slot: slot }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.closed();
+    }
+}
+
+/// Runs the requests of HTTP/2 connections, each as a task that ends with its connection's stage.
+#[derive(Clone)]
+struct Streams(watch::Sender<Stage>);
+
+impl<T> hyper::rt::Executor<T> for Streams
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, request: T) {
+        let mut stage = self.0.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = request => {}
+                // Fails only if the sender has gone, and then nobody waits for the answer either.
+                _ = stage.wait_for(|stage| *stage == Stage::Dropped) => {}
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
