@@ -1,6 +1,46 @@
-//! Files and environment become validated settings.
+//! Files and environment become validated settings, or a list of everything that is wrong with them.
+//!
+//! The way of a value: `document` reads the file, `environment` lays variables over it, `values` checks each section
+//! against the table in `keys`, and this module, `servers` and `targets` build the settings that the other modules
+//! define. No step stops at the first problem: `finding` collects them.
+//!
+//! Nothing here opens a socket, reads the process's environment or starts anything.
 
+mod document;
+mod environment;
+mod files;
+mod finding;
+mod keys;
+mod kind;
+mod manual;
+mod proxy;
+mod servers;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use document::Document;
+use finding::Findings;
+pub use finding::{Finding, Place, Problems};
+use keys::Group;
+pub use manual::manual;
+use values::Values;
+
+use crate::delivery::DeliverySettings;
+use crate::http::HttpSettings;
+use crate::notification::Compatibility;
+use crate::telemetry::log::{LogFormat, LogSettings};
+
+/// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
+const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
 
 /// Everything that `serve` needs, checked.
 #[derive(Clone, Debug)]
@@ -11,7 +51,7 @@ pub struct Settings {
     pub admission: crate::admission::AdmissionSettings,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
-    /// Where to.
+    /// Where to; never empty, and no two of the same name.
     pub targets: Vec<crate::sender::TargetSettings>,
     /// Log lines.
     pub log: crate::telemetry::log::LogSettings,
@@ -19,4 +59,229 @@ pub struct Settings {
     pub compatibility: crate::notification::Compatibility,
     /// How long running work may take after a request to stop.
     pub shutdown_deadline: Duration,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What to run with.
+    pub settings: Settings,
+    /// What works and is worth knowing, in the order of the file and then of the variables.
+    pub warnings: Vec<Finding>,
+}
+
+/// Reads a file, if there is one, lays the environment over it (pass `std::env::vars_os()`), and checks everything.
+///
+/// Relative paths in the file are relative to its directory; those in variables to the working directory.
+///
+/// # Errors
+/// Everything that is wrong, each with its place and a remedy. Values of secret keys are not in it.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, Problems> {
+    let mut findings = Findings::default();
+    let settings = build(file, environment, &mut findings);
+    let warnings = findings.finish()?;
+    Ok(Loaded { settings: settings.expect("whoever builds nothing reports why"), warnings })
+}
+
+fn build(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    findings: &mut Findings,
+) -> Option<Settings> {
+    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let Some(mut document) = read(file, findings) else {
+        // The variables can be checked all the same.
+        environment::apply(&mut Document::empty(&Place::Nowhere), environment, findings);
+        return None;
+    };
+    environment::apply(&mut document, environment, findings);
+    let settings = settings(&mut document, directory, findings);
+    if let Some(file) = file {
+        warn_of_open_secrets(file, &document, directory, findings);
+    }
+    Some(settings)
+}
+
+fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
+    let Some(path) = file else { return Some(Document::empty(&Place::Nowhere)) };
+    let name: Arc<str> = path.display().to_string().into();
+    let place = Place::File(name.clone());
+    let content = match files::read(path) {
+        Ok(content) => content,
+        Err(problem) => {
+            let remedy = "give the path of a file that the relay may read, or configure it with variables alone";
+            findings.problem(&place, "", format!("cannot be read: {problem}"), remedy);
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(content) else {
+        findings.problem(&place, "", "is not text (UTF-8)", "save it as UTF-8");
+        return None;
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if text.trim_start().starts_with('{') {
+        let what = "is JSON, the format of mattermost-push-proxy; this version reads TOML only";
+        findings.problem(&place, "", what, "write a pushrelay.toml; config/pushrelay.toml is a commented template");
+        return None;
+    }
+    Document::parse(text, &name, findings)
+}
+
+fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) -> Settings {
+    for (group, key) in [(&keys::TARGET, "name"), (&keys::SERVER, "name"), (&keys::SERVER, "id")] {
+        report_duplicates(document, group, key, findings);
+    }
+    let top = Values::check(document.section(&keys::TOP), directory, findings);
+    let compatibility = match top.choice("compatibility") {
+        "strict" => Compatibility::Strict,
+        _ => Compatibility::Improved,
+    };
+    let shutdown_deadline = top.duration("shutdown_deadline");
+    // A wrong address is among the findings already; its default is not compared with others.
+    let listen = (top.address("listen"), (!top.is_wrong("listen")).then(|| top.place("listen")));
+    if document.lacks(&keys::TARGET) {
+        let place = document.section(&keys::TOP).place.clone();
+        let remedy = match place {
+            Place::Nowhere => {
+                "name a configuration file, or set PUSHRELAY_TARGET__<NAME>__PROVIDER and what belongs to it"
+            }
+            _ => "add [[target]] with name and provider for each app; config/pushrelay.toml shows one of each kind",
+        };
+        findings.problem(&place, "target", "there is none", remedy);
+    }
+    let delivery = delivery(document, directory, shutdown_deadline, findings);
+    let http = http(document, directory, listen, findings);
+    let log = log(document, directory, findings);
+    let mut servers = Vec::new();
+    for section in document.sections(&keys::SERVER) {
+        servers.extend(servers::server(&Values::check(section, directory, findings), findings));
+    }
+    let mut targets = Vec::new();
+    for section in document.sections(&keys::TARGET) {
+        targets.extend(targets::target(&Values::check(section, directory, findings), compatibility, findings));
+    }
+    let no_server = document.lacks(&keys::SERVER);
+    let auth = Values::check(document.section(&keys::AUTH), directory, findings);
+    let admission = servers::admission(&auth, servers, no_server, findings);
+    Settings { http, admission, delivery, targets, log, compatibility, shutdown_deadline }
+}
+
+fn http(
+    document: &mut Document,
+    directory: &Path,
+    (listen, listen_place): (SocketAddr, Option<Place>),
+    findings: &mut Findings,
+) -> HttpSettings {
+    let ops = Values::check(document.section(&keys::OPS), directory, findings);
+    let ops_listen = ops.optional_address("listen");
+    match (ops_listen, listen_place) {
+        (Some(ops_listen), Some(_)) if overlap(listen, ops_listen) => {
+            let remedy = "choose another port, or take it out to have health and metrics on `listen`";
+            ops.problem(findings, "listen", "is the address of chat servers as well (listen)", remedy);
+        }
+        (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
+            let what = "health and metrics can be read by whoever reaches the address of chat servers";
+            let remedy = "give them an address of their own, such as \"127.0.0.1:8067\"";
+            findings.warning(&place, "ops.listen", what, remedy);
+        }
+        _ => {}
+    }
+    let http = Values::check(document.section(&keys::HTTP), directory, findings);
+    HttpSettings {
+        listen,
+        ops_listen,
+        max_body_bytes: http.number("max_body"),
+        header_timeout: http.duration("header_timeout"),
+        body_timeout: http.duration("body_timeout"),
+        max_in_flight: http.number("max_in_flight"),
+        max_connections: http.number("max_connections"),
+    }
+}
+
+/// Whether both cannot be bound at once. (Port 0 asks for any free port.)
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
+}
+
+fn delivery(
+    document: &mut Document,
+    directory: &Path,
+    shutdown_deadline: Duration,
+    findings: &mut Findings,
+) -> DeliverySettings {
+    let delivery = Values::check(document.section(&keys::DELIVERY), directory, findings);
+    let settings = DeliverySettings {
+        deadline: delivery.duration("deadline"),
+        attempt_timeout: delivery.duration("attempt_timeout"),
+        max_attempts: delivery.number("max_attempts"),
+        first_pause: delivery.duration("first_pause"),
+    };
+    // The one that was given is the one to be told.
+    let told = |name| if delivery.was_given(name) { name } else { "deadline" };
+    let wrong = delivery.is_wrong("deadline") || delivery.is_wrong("attempt_timeout");
+    if !wrong && settings.attempt_timeout > settings.deadline {
+        let what = "one attempt (attempt_timeout) may take longer than the whole delivery (deadline)";
+        delivery.problem(findings, told("attempt_timeout"), what, "lower attempt_timeout or raise deadline");
+    }
+    if settings.deadline >= MATTERMOST_WAITS {
+        let what = "is not below the 30 s that Mattermost waits: later answers are lost, and with them dead tokens";
+        delivery.warning(findings, "deadline", what, "stay a few seconds below 30s");
+    }
+    if shutdown_deadline < settings.deadline {
+        let what = "is longer than shutdown_deadline: a stop may cut deliveries off";
+        delivery.warning(findings, "deadline", what, "raise shutdown_deadline, or lower delivery.deadline");
+    }
+    settings
+}
+
+fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> LogSettings {
+    let log = Values::check(document.section(&keys::LOG), directory, findings);
+    let format = match log.choice("format") {
+        "human" => LogFormat::Human,
+        _ => LogFormat::Json,
+    };
+    let filter = log.choice("filter").to_owned();
+    if ["debug", "trace"].iter().any(|level| filter.to_ascii_lowercase().contains(level)) {
+        let what = "writes several lines for each notification, which costs time and disk";
+        log.warning(findings, "filter", what, "set it back to \"info\" when you have seen enough");
+    }
+    LogSettings { format, filter }
+}
+
+fn report_duplicates(document: &Document, group: &Group, key: &str, findings: &mut Findings) {
+    let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
+    for section in document.sections(group) {
+        let Some(text) = section.text(key) else { continue };
+        let Some(entry) = section.entries.get(key) else { continue };
+        match first.get(text) {
+            None => drop(first.insert(text, &entry.place)),
+            Some(place) => {
+                let place = match place {
+                    Place::Line(_, line) => format!("line {line}"),
+                    other => other.to_string().trim_end_matches(": ").to_owned(),
+                };
+                let what = format!("is the {key} of another {} already, in {place}", group.name);
+                findings.problem(&entry.place, section.path(key), what, format!("give each {} its own", group.name));
+            }
+        }
+    }
+}
+
+fn warn_of_open_secrets(file: &Path, document: &Document, directory: &Path, findings: &mut Findings) {
+    if !files::is_world_readable(file) {
+        return;
+    }
+    for section in document.sections(&keys::TARGET) {
+        // Checked a second time only for this; what it finds has been said.
+        for (name, place) in Values::check(section, directory, &mut Findings::default()).secrets_in_file() {
+            let what = "stands in a file that everybody on this machine may read";
+            let remedy =
+                format!("chmod o-r the file, or move the value into a file of its own and name it with {name}_file");
+            findings.warning(&place, section.path(name), what, remedy);
+        }
+    }
 }

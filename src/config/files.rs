@@ -1,0 +1,38 @@
+//! Reads the files a configuration names. The only place of `config` that touches the disk.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// The largest file read, bytes. Keys and certificates are a few KiB; this stops at `/dev/zero` and at wrong paths.
+pub(super) const LARGEST: u64 = 1 << 20;
+
+/// The whole file, or what keeps it from being read, in words that follow a colon.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(|error| words(&error))?;
+    file.take(LARGEST + 1).read_to_end(&mut content).map_err(|error| words(&error))?;
+    if content.len() as u64 > LARGEST { Err("it is larger than 1 MiB".to_owned()) } else { Ok(content) }
+}
+
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "the relay's user may not read it".to_owned(),
+        ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether everybody on the machine may read it.
+#[cfg(unix)]
+pub(super) fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether everybody on the machine may read it; not known here.
+#[cfg(not(unix))]
+pub(super) fn is_world_readable(_: &Path) -> bool {
+    false
+}

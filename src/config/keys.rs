@@ -1,0 +1,356 @@
+//! Every key there is, in one place: its kind and range, its default, and what it means. Parsing, "did you mean", the
+//! names of environment variables and the reference in `docs/configuration.md` all come from here, and a test compares
+//! the commented template with it.
+
+use super::kind::Kind;
+
+/// A table of the file: `[http]`, or `[[target]]` if there may be several.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// As written between the brackets; empty for the keys above the first table.
+    pub(super) name: &'static str,
+    /// Whether it is an array of named tables.
+    pub(super) repeated: bool,
+    /// One line for the documentation.
+    pub(super) about: &'static str,
+    /// What may be in it.
+    pub(super) keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As written in the file.
+    pub(super) name: &'static str,
+    /// What its values are.
+    pub(super) kind: Kind,
+    /// What holds when it is not given.
+    pub(super) otherwise: Otherwise,
+    /// The only provider it is for; `None` if it is for all.
+    pub(super) only: Option<&'static str>,
+    /// Prose for the documentation.
+    pub(super) about: &'static str,
+}
+
+/// What holds when a key is not given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Otherwise {
+    /// This value, written as in a variable; it goes through the same parser as one that was given.
+    Default(&'static str),
+    /// It must be given.
+    Required,
+    /// What its absence means.
+    Absent(&'static str),
+}
+
+use Otherwise::{Absent, Default, Required};
+
+const fn key(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'static str) -> Key {
+    Key { name, kind, otherwise, only: None, about }
+}
+
+const fn apns(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'static str) -> Key {
+    Key { name, kind, otherwise, only: Some("apns"), about }
+}
+
+const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'static str) -> Key {
+    Key { name, kind, otherwise, only: Some("fcm"), about }
+}
+
+/// All groups, in the order of the documentation.
+pub(super) static GROUPS: [&Group; 8] = [&TOP, &HTTP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
+
+/// The group of that name.
+pub(super) fn group(name: &str) -> Option<&'static Group> {
+    GROUPS.into_iter().find(|group| group.name == name)
+}
+
+impl Group {
+    /// The key of that name. Secret keys may also be given as a file that holds the value: see [`Key::file_name`].
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    /// Every name that may be written in it.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().flat_map(|key| [Some(key.name.to_owned()), key.file_name()]).flatten()
+    }
+}
+
+impl Key {
+    /// For a secret, the key that names a file holding it: `certificate_password_file`.
+    pub(super) fn file_name(&self) -> Option<String> {
+        self.kind.is_secret().then(|| format!("{}_file", self.name))
+    }
+}
+
+/// Above the first table.
+pub(super) static TOP: Group = Group {
+    name: "",
+    repeated: false,
+    about: "Above the first table.",
+    keys: &[
+        // Every address, as the reference and as containers need it. Safe because `auth.mode` is `required` by default.
+        // Not `[::]`, which cannot be bound where IPv6 is switched off.
+        key(
+            "listen",
+            Kind::Address,
+            Default("0.0.0.0:8066"),
+            "Where chat servers post to. `[::]:8066` listens on IPv6 too.",
+        ),
+        key(
+            "compatibility",
+            Kind::Choice(&["improved", "strict"]),
+            Default("improved"),
+            "How payloads are built. `improved` cuts texts between characters and fits them to the provider's limit; \
+             `strict` builds what mattermost-push-proxy builds.",
+        ),
+        // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
+        key(
+            "shutdown_deadline",
+            Kind::Duration(100, 600_000),
+            Default("28s"),
+            "How long running work may take after a request to stop. The default fits the 30 s that Kubernetes gives.",
+        ),
+    ],
+};
+
+/// The edge.
+pub(super) static HTTP: Group = Group {
+    name: "http",
+    repeated: false,
+    about: "Limits of the HTTP side.",
+    keys: &[
+        // A push of a Mattermost server is below 4 KiB: its message is at most 2,047 bytes.
+        key(
+            "max_body",
+            Kind::Size(4 << 10, 16 << 20),
+            Default("64KiB"),
+            "The largest request body. Pushes of a Mattermost server stay below 4 KiB.",
+        ),
+        key(
+            "header_timeout",
+            Kind::Duration(100, 300_000),
+            Default("10s"),
+            "The longest wait for a request's headers.",
+        ),
+        key("body_timeout", Kind::Duration(100, 300_000), Default("10s"), "The longest wait for a request's body."),
+        // A provider answers in about 0.1 s, so this many at once means 100,000 a second, or a provider that hangs. A
+        // request holds a few KiB: tens of MiB in all; `max_body` times this, 640 MiB, if every body is of the largest.
+        key(
+            "max_in_flight",
+            Kind::Count(1, 1_000_000),
+            Default("10000"),
+            "The most requests worked on at once; more are answered with 503. Memory: a few KiB each, `max_body` at worst.",
+        ),
+        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB.
+        key(
+            "max_connections",
+            Kind::Count(1, 1_000_000),
+            Default("16384"),
+            "The most open connections of chat servers. Each needs a file descriptor: see `LimitNOFILE`, `ulimit -n`.",
+        ),
+    ],
+};
+
+/// The operators' side.
+pub(super) static OPS: Group = Group {
+    name: "ops",
+    repeated: false,
+    about: "What operators look at.",
+    keys: &[key(
+        "listen",
+        Kind::Address,
+        Absent("on the same address as chat servers"),
+        "A separate address for health and metrics.",
+    )],
+};
+
+/// Who may send.
+pub(super) static AUTH: Group = Group {
+    name: "auth",
+    repeated: false,
+    about: "Who may send.",
+    keys: &[
+        key(
+            "mode",
+            Kind::Choice(&["required", "observe", "off"]),
+            Default("required"),
+            "`required` sends only what a registered server has signed. `observe` sends everything, and logs and counts \
+             what `required` would refuse. `off` checks nothing.",
+        ),
+        key(
+            "allow_unsigned_test",
+            Kind::Flag,
+            Default("true"),
+            "Whether registered servers may send test notifications, which Mattermost does not sign.",
+        ),
+        // A person presses a button; one press reaches a handful of phones.
+        key(
+            "unsigned_tests_per_minute",
+            Kind::Count(1, 6_000),
+            Default("10"),
+            "The most unsigned test notifications per minute and server.",
+        ),
+    ],
+};
+
+/// A registered chat server.
+pub(super) static SERVER: Group = Group {
+    name: "server",
+    repeated: true,
+    about: "One for each chat server that may send. With `auth.mode = \"required\"` at least one is needed.",
+    keys: &[
+        key("name", Kind::Text, Required, "For people, and for the names of environment variables."),
+        key(
+            "id",
+            Kind::Text,
+            Required,
+            "What the server calls itself: `DiagnosticId` in `<site>/api/v4/config/client?format=old`.",
+        ),
+        key(
+            "keys",
+            Kind::Texts,
+            Absent("keys from `key_files` only"),
+            "Public keys it may sign with, as PEM or as `AsymmetricSigningPublicKey` in the same document. Any of them \
+             will do: list the old and the new one while a key is changed.",
+        ),
+        key("key_files", Kind::Files, Absent("keys from `keys` only"), "Files with one such public key each."),
+    ],
+};
+
+/// How hard to try.
+pub(super) static DELIVERY: Group = Group {
+    name: "delivery",
+    repeated: false,
+    about: "How hard the relay tries while a chat server waits.",
+    keys: &[
+        // Mattermost waits 30 s and then loses the answer, a REMOVE included; some of the 30 s are spent on the way.
+        key(
+            "deadline",
+            Kind::Duration(1_000, 600_000),
+            Default("25s"),
+            "From admission to answer, everything included. Mattermost waits 30 s, so the answer must leave before.",
+        ),
+        // Three attempts and the pauses between the first two fit into the deadline.
+        key("attempt_timeout", Kind::Duration(100, 60_000), Default("8s"), "One attempt, connecting included."),
+        key("max_attempts", Kind::Count(1, 10), Default("3"), "The most attempts, the first one included."),
+        // The reference pauses 1 s, then 2 s.
+        key(
+            "first_pause",
+            Kind::Duration(1, 60_000),
+            Default("1s"),
+            "The pause after the first failed attempt; it doubles with each further one, up to 8 s.",
+        ),
+    ],
+};
+
+/// Log lines.
+pub(super) static LOG: Group = Group {
+    name: "log",
+    repeated: false,
+    about: "Log lines.",
+    keys: &[
+        key(
+            "format",
+            Kind::Choice(&["json", "human"]),
+            Default("json"),
+            "One JSON object a line, or text for a terminal.",
+        ),
+        key("filter", Kind::Filter, Default("info"), "Which lines are written, such as `pushrelay=debug,info`."),
+    ],
+};
+
+/// One app at one provider.
+pub(super) static TARGET: Group = Group {
+    name: "target",
+    repeated: true,
+    about: "One for each app at a provider. At least one is needed.",
+    keys: &[
+        key(
+            "name",
+            Kind::Text,
+            Required,
+            "What chat servers call the app, without a version: `apple_rn`, `android_rn`. Also part of the names of \
+             environment variables.",
+        ),
+        key("provider", Kind::Choice(&["apns", "fcm"]), Required, "Apple or Google."),
+        apns("topic", Kind::Text, Required, "The app's bundle id. For calls the relay adds `.voip` itself."),
+        apns(
+            "key_file",
+            Kind::File,
+            Absent("a certificate is used"),
+            "The `.p8` signing key from Apple. Needs `key_id` and `team_id`.",
+        ),
+        apns("key_id", Kind::Text, Absent("a certificate is used"), "Apple's id of that key."),
+        apns("team_id", Kind::Text, Absent("a certificate is used"), "The id of your team at Apple."),
+        apns(
+            "certificate_file",
+            Kind::File,
+            Absent("a key is used"),
+            "Instead of a key: a client certificate with its key, as PEM (both in one file) or PKCS#12 (`.p12`).",
+        ),
+        apns(
+            "certificate_password",
+            Kind::Secret,
+            Absent("the key is not encrypted"),
+            "The password of the certificate's key.",
+        ),
+        apns("sandbox", Kind::Flag, Default("false"), "Apple's sandbox, for builds that were installed from Xcode."),
+        apns("port", Kind::OneOf(&[443, 2197]), Default("443"), "Apple's port: 2197 is for firewalls that block 443."),
+        fcm("service_account_file", Kind::File, Required, "The JSON key of a Firebase service account."),
+        key(
+            "endpoint",
+            Kind::Endpoint,
+            Absent("the provider's own address"),
+            "Where to connect instead: a simulator or a gateway.",
+        ),
+        key(
+            "ca_file",
+            Kind::File,
+            Absent("the authorities of the operating system only"),
+            "Certificates (PEM) of authorities that are trusted as well.",
+        ),
+        key(
+            "proxy",
+            Kind::Proxy,
+            Default("environment"),
+            "`environment` obeys `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; `none` ignores them.",
+        ),
+        // Apple admits about 1,000 requests at once per connection, Google 100: 4 carry thousands a second.
+        key("connections", Kind::Count(1, 64), Default("4"), "The most connections kept open to the provider."),
+        key(
+            "connect_timeout",
+            Kind::Duration(100, 60_000),
+            Default("5s"),
+            "The longest wait for DNS, TCP, proxy and TLS together.",
+        ),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_own_kind() {
+        for group in GROUPS {
+            for key in group.keys {
+                if let Default(text) = key.otherwise {
+                    assert!(key.kind.parse(text).is_ok(), "{}.{}", group.name, key.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_keys_of_a_group_share_a_name() {
+        for group in GROUPS {
+            let mut names: Vec<_> = group.names().collect();
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", group.name);
+        }
+    }
+}
