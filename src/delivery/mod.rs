@@ -1,4 +1,4 @@
-//! How hard the relay tries.
+//! How hard the relay tries: the bounds of one notification's delivery, and the decision after each attempt.
 
 pub mod policy;
 
@@ -11,6 +11,8 @@ pub struct DeliverySettings {
     pub deadline: Duration,
     /// One attempt.
     pub attempt_timeout: Duration,
-    /// The most attempts.
+    /// The most attempts, at least 1.
     pub max_attempts: u32,
+    /// The pause after the first failed attempt; it doubles with each further one.
+    pub first_pause: Duration,
 }

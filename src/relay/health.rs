@@ -1,0 +1,115 @@
+//! What a target's recent attempts say about it. Remembers only the newest of each sort; decides nothing about sending.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::outcome::{Reason, Verdict};
+
+/// Attempts in a row that must meet passing trouble before the target counts as unable to deliver. One slow answer is
+/// no outage; five without a single success in between are.
+const TROUBLE_IN_A_ROW: u32 = 5;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct LastAttempt {
+    /// `delivered`, `remove`, `retry`, … (see [`Verdict::label`]).
+    pub verdict: &'static str,
+    /// The provider's word, unless delivered.
+    pub reason: Option<Reason>,
+    /// Age in seconds.
+    pub seconds_ago: u64,
+}
+
+/// The memory of one target.
+#[derive(Debug)]
+pub(super) struct Health {
+    clock: Clock,
+    trouble_in_a_row: AtomicU32,
+    /// A lock taken once per attempt for a few stores: some 20 ns beside an attempt's tens of microseconds.
+    last: Mutex<Option<Last>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    verdict: &'static str,
+    reason: Option<Reason>,
+    broken: bool,
+    at: Instant,
+}
+
+impl Health {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, trouble_in_a_row: AtomicU32::new(0), last: Mutex::new(None) }
+    }
+
+    pub(super) fn record(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Retry { .. } => {
+                // Wraps after four thousand million failures without one success; it then reads as healthy for five.
+                self.trouble_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.trouble_in_a_row.store(0, Ordering::Relaxed),
+        }
+        let last = Last {
+            verdict: verdict.label(),
+            reason: verdict.reason(),
+            broken: matches!(verdict, Verdict::TargetBroken { .. }),
+            at: self.clock.now(),
+        };
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(last);
+    }
+
+    pub(super) fn last(&self) -> Option<LastAttempt> {
+        let last = (*self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner))?;
+        let seconds_ago = self.clock.now().saturating_duration_since(last.at).as_secs();
+        Some(LastAttempt { verdict: last.verdict, reason: last.reason, seconds_ago })
+    }
+
+    /// Why the target cannot deliver, if its attempts say so.
+    pub(super) fn problem(&self) -> Option<String> {
+        let last = (*self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner))?;
+        let reason = last.reason.unwrap_or("unknown");
+        let trouble = self.trouble_in_a_row.load(Ordering::Relaxed);
+        if last.broken {
+            Some(format!("the provider does not accept this target's credentials or topic: {reason}"))
+        } else if trouble >= TROUBLE_IN_A_ROW {
+            Some(format!("the last {trouble} attempts met trouble: {reason}"))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble() -> Verdict {
+        Verdict::Retry { reason: "connect_refused", after: None, unprocessed: true }
+    }
+
+    #[test]
+    fn a_target_is_well_until_its_attempts_say_otherwise_and_again_after_a_success() {
+        let health = Health::new(Clock::System);
+        assert!(health.problem().is_none());
+        for _ in 0..TROUBLE_IN_A_ROW - 1 {
+            health.record(&trouble());
+        }
+        assert!(health.problem().is_none(), "a few failures are no outage");
+        health.record(&trouble());
+        assert_eq!(health.problem().unwrap(), "the last 5 attempts met trouble: connect_refused");
+        health.record(&Verdict::Delivered);
+        assert!(health.problem().is_none());
+    }
+
+    #[test]
+    fn a_refused_credential_is_a_problem_at_once() {
+        let health = Health::new(Clock::System);
+        health.record(&Verdict::TargetBroken { reason: "InvalidProviderToken" });
+        assert!(health.problem().unwrap().ends_with("InvalidProviderToken"));
+        assert_eq!(health.last().unwrap().verdict, "target_broken");
+    }
+}
