@@ -1,6 +1,8 @@
 //! pushrelay: a self-hostable push relay.
 
 pub mod admission;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;

@@ -1,0 +1,51 @@
+//! `pushrelay check`: is this configuration right? Reads everything that `serve` would read and starts nothing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::clock::Clock;
+use crate::config;
+use crate::sender::Sender;
+
+/// Check a configuration without starting anything.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reports every problem at once, with its place and a remedy, and exits with 78 if there is one. Keys, certificates and
+service accounts are read and tried. No provider is asked: a key that Apple has revoked still looks right here.")]
+pub(super) struct Check {
+    /// The configuration file; without one, the environment says it all.
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Check {
+    #[allow(clippy::print_stdout, reason = "the findings are what the person asked for")]
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
+        let mut problems = Vec::new();
+        let mut lines = Vec::new();
+        for target in &loaded.settings.targets {
+            match Sender::new(target, &Clock::System) {
+                Ok(sender) => {
+                    let state = sender.credential_problem().unwrap_or_else(|| "credentials read".to_owned());
+                    lines.push(format!("target {} ({}): {state}", target.name, sender.platform().as_str()));
+                }
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Failure::configuration(problems.join("\n")));
+        }
+        for warning in &loaded.warnings {
+            println!("warning: {warning}");
+        }
+        for line in lines {
+            println!("{line}");
+        }
+        let servers = loaded.settings.admission.servers.len();
+        println!("The configuration is right: {} targets, {servers} servers.", loaded.settings.targets.len());
+        Ok(())
+    }
+}

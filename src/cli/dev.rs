@@ -1,0 +1,124 @@
+//! `pushrelay dev`: the newcomer's command. Simulator and relay in one process, a first push to each target, and
+//! everything needed to send more.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use url::Url;
+
+use super::send::{Push, post};
+use super::{Failure, demo, signals};
+use crate::admission::signing::SigningKey;
+use crate::app::{App, Listeners};
+use crate::clock::Clock;
+use crate::config;
+use crate::notification::DeviceToken;
+use crate::shutdown::Shutdown;
+use crate::simulator::{Credentials, Simulator, SimulatorSettings};
+use crate::telemetry::log::{self, LogFormat, LogSettings};
+
+/// How long running work may take after Ctrl-C: a person is waiting.
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// See a push arrive: relay and simulators in one process, no account and no file needed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything runs on this machine, with credentials made up for this run and removed at its end. Open the printed inbox
+address in a browser to see what phones would show. Press Ctrl-C to stop.")]
+pub(super) struct Dev {
+    /// Where the relay listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8066")]
+    listen: SocketAddr,
+    /// Where the inbox page is.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8069")]
+    inbox: SocketAddr,
+}
+
+impl Dev {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        // The screen is for the walk-through; only what goes wrong is logged between its lines.
+        let guard = log::init(&LogSettings { format: LogFormat::Human, filter: "warn".to_owned() })
+            .map_err(Failure::running)?;
+        super::block_on(self.show(guard.dropped_lines()))
+    }
+
+    #[allow(clippy::print_stdout, reason = "the walk-through is what the person asked for")]
+    async fn show(self, dropped_lines: log::DroppedLines) -> Result<(), Failure> {
+        let started = Instant::now();
+        let shutdown = Shutdown::new();
+        signals::watch(&shutdown, STOP_DEADLINE)?;
+
+        let credentials = Credentials::generate().map_err(Failure::running)?;
+        let mut settings = SimulatorSettings::new(&credentials);
+        settings.inbox_listen = self.inbox;
+        let simulator = Simulator::start(settings).await.map_err(|error| {
+            Failure::running(format!("the simulator cannot start: {error}; try --inbox 127.0.0.1:0"))
+        })?;
+        let server = SigningKey::generate();
+        let folder = tempfile::Builder::new()
+            .prefix("pushrelay-dev-")
+            .tempdir()
+            .map_err(|error| Failure::running(format!("cannot make a temporary folder: {error}")))?;
+        demo::write(folder.path(), &credentials, &simulator, &server, self.listen, false)?;
+
+        let file = folder.path().join(demo::CONFIGURATION);
+        // Not from the environment: the demonstration is the same for everybody.
+        let loaded = config::load(Some(&file), std::iter::empty()).map_err(Failure::configuration)?;
+        let listeners = Listeners::bind(&loaded.settings.http).await.map_err(|error| {
+            Failure::running(format!("{error}\nTry another address: pushrelay dev --listen 127.0.0.1:0"))
+        })?;
+        let address = listeners.ingest.local_addr().map_err(Failure::running)?;
+        let app =
+            App::new(loaded.settings, &Clock::System, &shutdown, dropped_lines).map_err(Failure::configuration)?;
+        let relay = tokio::spawn(app.run(listeners));
+
+        println!("pushrelay {} is running on this machine only.\n", env!("CARGO_PKG_VERSION"));
+        println!("  relay          http://{address}");
+        println!("  inbox          http://{}/", simulator.inbox_address());
+        println!("  configuration  {}\n", file.display());
+        let url = Url::parse(&format!("http://{address}")).map_err(Failure::running)?;
+        for (target, token) in demo::DEVICES {
+            let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
+            let answer = post(&url, &push(target, &device, "dev-first").body(Some(&server))).await?;
+            println!("A signed push to {target}: {answer}");
+        }
+        println!("First pushes in the inbox {} ms after start.\n", started.elapsed().as_millis());
+        let (target, token) = demo::DEVICES[0];
+        let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
+        let body = push(target, &device, "dev-curl").body(Some(&server));
+        println!("Send another, signed for this device and this ack_id (change the message at will):\n");
+        println!("curl http://{address}/api/v1/send_push -d '{body}'\n");
+        println!("Or sign your own:\n");
+        println!(
+            "pushrelay send --url http://{address} --platform {target}-v2 --token {token} --server-id {} --key {}\n",
+            demo::SERVER_ID,
+            folder.path().join("server.pem").display()
+        );
+        println!("Ctrl-C stops everything and removes the made-up credentials.");
+
+        shutdown.begun().await;
+        // Its own stop waits for what runs, up to the deadline that the signals set.
+        let _ = relay.await;
+        tokio::select! {
+            () = simulator.stop() => {}
+            () = shutdown.forced() => {}
+        }
+        Ok(())
+    }
+}
+
+/// The demonstration push. No apostrophe in it: the body stands between apostrophes in a shell command.
+fn push<'a>(target: &'a str, device: &'a DeviceToken, ack_id: &'a str) -> Push<'a> {
+    Push {
+        platform: target,
+        device,
+        server_id: demo::SERVER_ID,
+        ack_id,
+        kind: "message",
+        message: "Ada: the relay works :tada:",
+        channel_name: "Town Square",
+        badge: 1,
+        voip: false,
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line: one file per command. Parses arguments, prints for people, and maps every failure to an exit code.
+
+mod check;
+mod demo;
+mod dev;
+mod send;
+mod serve;
+mod signals;
+mod simulate;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A push relay for self-hosted chat: takes signed notification requests and delivers them through Apple and Google.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pushrelay",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  pushrelay dev                               see a push arrive, with no account and no file
+  pushrelay serve --config pushrelay.toml     run the relay
+  pushrelay check --config pushrelay.toml     is the configuration right?
+  pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
+  pushrelay simulate                          stand-ins for Apple and Google to test against
+
+Exit codes:
+  0  all went well        1  something failed while running
+  2  wrong arguments      78 the configuration is wrong, nothing was started"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Dev(dev::Dev),
+    Send(send::Send),
+    Simulate(simulate::Simulate),
+}
+
+/// Why a command ended badly: what to print, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something failed while running.
+    fn running(text: impl Display) -> Self {
+        Self { text: text.to_string(), code: 1 }
+    }
+
+    /// The configuration is wrong (`EX_CONFIG` of sysexits.h, so that a service manager can tell not to restart).
+    fn configuration(text: impl Display) -> Self {
+        Self { text: text.to_string(), code: 78 }
+    }
+}
+
+/// Runs the command that the arguments name.
+#[allow(clippy::print_stderr, reason = "this is where failures meet the person at the terminal")]
+pub fn run() -> ExitCode {
+    // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::Send(send) => send.run(),
+        Command::Simulate(simulate) => simulate.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pushrelay: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Runs a command's asynchronous part to its end.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::running(format!("cannot start worker threads: {error}")))?
+        .block_on(future)
+}

@@ -1,0 +1,55 @@
+//! `pushrelay serve`: runs the relay.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, signals};
+use crate::app::{App, Listeners};
+use crate::clock::Clock;
+use crate::config;
+use crate::shutdown::Shutdown;
+use crate::telemetry::log;
+
+/// Run the relay.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "start",
+    after_help = "\
+The file is TOML; config/pushrelay.toml in the source documents every key. Any key can be set or overridden from the
+environment: PUSHRELAY_AUTH__MODE=observe sets `mode` in `[auth]`. All problems of a configuration are reported at once,
+and nothing starts until there are none.
+
+Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at once."
+)]
+pub(super) struct Serve {
+    /// The configuration file; without one, the environment says it all.
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
+        // Kept to the end: dropping it writes the last lines out.
+        let guard = log::init(&loaded.settings.log).map_err(Failure::configuration)?;
+        for warning in &loaded.warnings {
+            let place = warning.place.to_string();
+            let place = place.trim_end_matches(": ");
+            let config::Finding { key, what, remedy, .. } = warning;
+            tracing::warn!(key, place, what, remedy, "a setting to think about");
+        }
+        let settings = loaded.settings;
+        super::block_on(async {
+            let shutdown = Shutdown::new();
+            let deadline = settings.shutdown_deadline;
+            let listeners = Listeners::bind(&settings.http).await.map_err(Failure::running)?;
+            let app =
+                App::new(settings, &Clock::System, &shutdown, guard.dropped_lines()).map_err(Failure::configuration)?;
+            signals::watch(&shutdown, deadline)?;
+            app.run(listeners).await;
+            tracing::info!("stopped");
+            Ok(())
+        })
+    }
+}
