@@ -1,0 +1,14 @@
+//! The relay through its front door: real sockets, TLS, HTTP/2, and simulators of Apple and Google that are as strict as
+//! they are. Each test reads as a conversation.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "the modules of one test binary speak to each other")]
+
+mod support;
+
+mod answers;
+mod auth;
+mod credentials;
+mod network;
+mod process;
+mod verdicts;

@@ -1,0 +1,224 @@
+//! The stage: a simulator, a relay in front of it, and a chat server that posts to the relay.
+
+pub mod proxy;
+pub mod push;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use pushrelay::admission::signing::SigningKey;
+use pushrelay::app::{App, Listeners};
+use pushrelay::clock::Clock;
+use pushrelay::config;
+use pushrelay::shutdown::Shutdown;
+use pushrelay::simulator::{Credentials, Simulator, SimulatorSettings};
+use pushrelay::telemetry::log::DroppedLines;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use push::{Answer, Push};
+
+/// The server that every scene registers.
+pub const SERVER: &str = "chat-1";
+
+/// How a scene differs from the usual one.
+#[derive(Default)]
+pub struct Plan {
+    /// `auth.mode`; `required` if empty.
+    pub auth: &'static str,
+    /// Further lines for `[auth]`.
+    pub auth_keys: &'static str,
+    /// Further lines for the APNs target, instead of its signing key if they name a certificate.
+    pub apple: String,
+    /// Further lines for the FCM target.
+    pub android: String,
+    /// Further tables.
+    pub tables: String,
+    /// What the simulator does differently.
+    pub simulator: Option<ChangeSimulator>,
+    /// The relay's clock; the system's if absent. The simulator follows it.
+    pub clock: Option<Clock>,
+    /// Puts further files beside the configuration.
+    pub files: Option<PutFiles>,
+}
+
+type ChangeSimulator = Box<dyn FnOnce(&mut SimulatorSettings)>;
+type PutFiles = Box<dyn FnOnce(&Path, &Credentials)>;
+
+/// Everything on stage. Dropping it stops the relay at once.
+pub struct Scene {
+    pub simulator: Simulator,
+    pub relay: SocketAddr,
+    pub key: SigningKey,
+    client: reqwest::Client,
+    shutdown: Shutdown,
+    _folder: TempDir,
+}
+
+/// One crypto provider for the whole process; installing it twice is fine.
+pub fn use_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+impl Scene {
+    /// The usual scene: signatures required, one APNs target `apple_rn`, one FCM target `android_rn`.
+    pub async fn usual() -> Self {
+        Self::new(Plan::default()).await
+    }
+
+    pub async fn new(plan: Plan) -> Self {
+        use_crypto();
+        let credentials = Credentials::generate().unwrap();
+        let clock = plan.clock.clone().unwrap_or(Clock::System);
+        let mut settings = SimulatorSettings::new(&credentials);
+        let simulator_clock = clock.clone();
+        settings.now = Arc::new(move || u64::try_from(simulator_clock.unix().as_millis()).unwrap());
+        if let Some(change) = plan.simulator {
+            change(&mut settings);
+        }
+        let simulator = Simulator::start(settings).await.unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let key = SigningKey::generate();
+        write_credentials(folder.path(), &credentials, &simulator);
+        if let Some(files) = plan.files {
+            files(folder.path(), &credentials);
+        }
+        let text = configuration(
+            plan.auth,
+            plan.auth_keys,
+            &plan.apple,
+            &plan.android,
+            &plan.tables,
+            &credentials,
+            &simulator,
+            &key,
+        );
+        let file = folder.path().join("pushrelay.toml");
+        std::fs::write(&file, &text).unwrap();
+
+        let loaded =
+            config::load(Some(&file), std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let shutdown = Shutdown::new();
+        let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
+        let relay = listeners.ingest.local_addr().unwrap();
+        let app = App::new(loaded.settings, &clock, &shutdown, DroppedLines::default()).unwrap();
+        tokio::spawn(app.run(listeners));
+        Self {
+            simulator,
+            relay,
+            key,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            shutdown,
+            _folder: folder,
+        }
+    }
+
+    /// Posts a push, signed by the registered server unless the push says otherwise.
+    pub async fn post(&self, push: &Push) -> Answer {
+        self.post_body(push.body(&self.key).to_string()).await
+    }
+
+    /// Posts any body.
+    pub async fn post_body(&self, body: impl Into<reqwest::Body>) -> Answer {
+        let url = format!("http://{}/api/v1/send_push", self.relay);
+        Answer::read(self.client.post(url).body(body).send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let response = self.client.get(format!("http://{}{path}", self.relay)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// One sample of the metrics, 0 if it is not there.
+    pub async fn metric(&self, sample: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == sample));
+        line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    pub async fn ready(&self) -> (u16, Value) {
+        let (status, text) = self.get("/readyz").await;
+        (status, serde_json::from_str(&text).unwrap())
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.shutdown.force();
+    }
+}
+
+/// Puts the files beside the configuration that the usual targets name.
+pub fn write_credentials(folder: &Path, credentials: &Credentials, simulator: &Simulator) {
+    std::fs::write(folder.join("ca.pem"), &credentials.authority_pem).unwrap();
+    std::fs::write(folder.join("AuthKey.p8"), &credentials.p8_pem).unwrap();
+    std::fs::write(folder.join("client.pem"), &credentials.client_certificate_pem).unwrap();
+    let token_uri = format!("https://localhost:{}/token", simulator.fcm_address().port());
+    std::fs::write(folder.join("service-account.json"), credentials.service_account_json(&token_uri)).unwrap();
+}
+
+/// The configuration of a relay in front of this simulator.
+#[allow(clippy::too_many_arguments, reason = "the parts of one text")]
+pub fn configuration(
+    auth: &str,
+    auth_keys: &str,
+    apple: &str,
+    android: &str,
+    tables: &str,
+    credentials: &Credentials,
+    simulator: &Simulator,
+    key: &SigningKey,
+) -> String {
+    let mode = if auth.is_empty() { "required" } else { auth };
+    let mut text = format!(
+        r#"
+listen = "127.0.0.1:0"
+[auth]
+mode = "{mode}"
+{auth_keys}
+[[server]]
+id = "{SERVER}"
+name = "Chat One"
+keys = ["{public}"]
+[[target]]
+name = "apple_rn"
+provider = "apns"
+topic = "{topic}"
+endpoint = "https://localhost:{apns}"
+ca_file = "ca.pem"
+{apple}
+"#,
+        public = key.public_base64(),
+        topic = credentials.topic,
+        apns = simulator.apns_address().port(),
+    );
+    if !apple.contains("certificate_file") {
+        let _ = writeln!(
+            text,
+            "key_file = \"AuthKey.p8\"\nkey_id = \"{}\"\nteam_id = \"{}\"",
+            credentials.key_id, credentials.team_id
+        );
+    }
+    let _ = writeln!(
+        text,
+        r#"
+[[target]]
+name = "android_rn"
+provider = "fcm"
+service_account_file = "service-account.json"
+endpoint = "https://localhost:{fcm}"
+ca_file = "ca.pem"
+{android}
+{tables}
+"#,
+        fcm = simulator.fcm_address().port(),
+    );
+    if !tables.contains("[delivery]") {
+        // A retry need not wait in a test.
+        text.push_str("[delivery]\nfirst_pause = \"1ms\"\n");
+    }
+    text
+}

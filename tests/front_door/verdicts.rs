@@ -1,0 +1,138 @@
+//! Every answer a provider can give, and what becomes of it.
+
+use pushrelay::simulator::{Fault, Provider};
+
+use crate::support::push::apple_token;
+use crate::support::{Push, Scene};
+
+/// What the chat server is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Remove,
+    /// FAIL at once: another attempt would end the same way.
+    Fail,
+    /// FAIL after as many attempts as allowed.
+    FailAfterRetries,
+    /// FAIL after a second attempt with a fresh credential.
+    FailAfterRenewal,
+    /// FAIL at once and the target counts as broken.
+    Broken,
+}
+
+impl Told {
+    fn attempts(self) -> u64 {
+        match self {
+            Self::Remove | Self::Fail | Self::Broken => 1,
+            Self::FailAfterRenewal => 2,
+            Self::FailAfterRetries => 3,
+        }
+    }
+
+    fn is_broken(self) -> bool {
+        matches!(self, Self::Broken | Self::FailAfterRenewal)
+    }
+}
+
+/// Apple's "Handling notification responses from APNs": status, reason, what is told.
+const APNS: &[(u16, &str, Told)] = &[
+    (410, "Unregistered", Told::Remove),
+    (410, "ExpiredToken", Told::Remove),
+    (400, "BadDeviceToken", Told::Remove),
+    (400, "MissingDeviceToken", Told::Remove),
+    (400, "DeviceTokenNotForTopic", Told::Remove),
+    (403, "InvalidProviderToken", Told::Broken),
+    (403, "MissingProviderToken", Told::Broken),
+    (403, "BadCertificate", Told::Broken),
+    (403, "BadCertificateEnvironment", Told::Broken),
+    (403, "Forbidden", Told::Broken),
+    (403, "BadEnvironmentKeyIdInToken", Told::Broken),
+    (403, "BadEnvironmentKeyInToken", Told::Broken),
+    (403, "UnrelatedKeyIdInToken", Told::Broken),
+    (400, "BadTopic", Told::Broken),
+    (400, "MissingTopic", Told::Broken),
+    (400, "TopicDisallowed", Told::Broken),
+    (429, "TooManyProviderTokenUpdates", Told::FailAfterRetries),
+    (429, "TooManyRequests", Told::FailAfterRetries),
+    (500, "InternalServerError", Told::FailAfterRetries),
+    (503, "ServiceUnavailable", Told::FailAfterRetries),
+    (503, "Shutdown", Told::FailAfterRetries),
+    (400, "IdleTimeout", Told::FailAfterRetries),
+    (413, "PayloadTooLarge", Told::Fail),
+    (400, "BadMessageId", Told::Fail),
+    (400, "BadPriority", Told::Fail),
+    (400, "PayloadEmpty", Told::Fail),
+    (404, "BadPath", Told::Fail),
+    (405, "MethodNotAllowed", Told::Fail),
+];
+
+/// Firebase's `ErrorCode` and what HTTP v1 says around it.
+const FCM: &[(u16, &str, Told)] = &[
+    (404, "UNREGISTERED", Told::Remove),
+    (403, "SENDER_ID_MISMATCH", Told::Remove),
+    (404, "", Told::Broken),
+    (403, "", Told::Broken),
+    (401, "", Told::FailAfterRenewal),
+    (401, "THIRD_PARTY_AUTH_ERROR", Told::Broken),
+    (400, "INVALID_ARGUMENT", Told::Fail),
+    (500, "INTERNAL", Told::FailAfterRetries),
+    (503, "UNAVAILABLE", Told::FailAfterRetries),
+];
+
+async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, told: Told) {
+    let what = format!("{provider:?} {status} {reason}");
+    let (target, push) = match provider {
+        Provider::Apns => ("apple_rn", Push::apple(&apple_token(1))),
+        _ => ("android_rn", Push::android("android-1")),
+    };
+    scene.simulator.faults().add(Fault::answer(status, reason).on(provider)).unwrap();
+    let refused = scene.simulator.ledger().counts().refused;
+    let answer = scene.post(&push).await;
+    let attempts = scene.simulator.ledger().counts().refused - refused;
+    scene.simulator.faults().clear();
+
+    let expected = if told == Told::Remove { "REMOVE" } else { "FAIL" };
+    assert_eq!((answer.code, answer.status.as_str()), (200, expected), "{what}: {answer:?}");
+    assert_eq!(attempts, told.attempts(), "{what}: attempts");
+    if told != Told::Remove && !reason.is_empty() {
+        assert!(answer.error.contains(reason), "{what}: {answer:?} gives the provider's word");
+    }
+    let (_, detail) = scene.ready().await;
+    let targets = detail["targets"].as_array().unwrap();
+    let state = targets.iter().find(|candidate| candidate["name"] == target).unwrap();
+    assert_eq!(!state["problem"].is_null(), told.is_broken(), "{what}: {state}");
+
+    scene.post(&push).await.expect_ok();
+}
+
+#[tokio::test]
+async fn every_answer_of_apple_has_its_consequence_and_the_next_push_arrives() {
+    let scene = Scene::usual().await;
+    for (status, reason, told) in APNS {
+        check(&scene, Provider::Apns, *status, reason, *told).await;
+    }
+}
+
+#[tokio::test]
+async fn every_answer_of_google_has_its_consequence_and_the_next_push_arrives() {
+    let scene = Scene::usual().await;
+    for (status, reason, told) in FCM {
+        check(&scene, Provider::Fcm, *status, reason, *told).await;
+    }
+}
+
+#[tokio::test]
+async fn passing_trouble_is_retried_with_the_same_apns_id_and_ends_well() {
+    let scene = Scene::usual().await;
+    scene.simulator.faults().add(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns).times(2)).unwrap();
+    scene.post(&Push::apple(&apple_token(1))).await.expect_ok();
+    assert_eq!(scene.simulator.ledger().counts().refused, 2);
+    assert_eq!(scene.simulator.ledger().accepted().len(), 1);
+}
+
+#[tokio::test]
+async fn a_quota_answer_of_google_is_not_hammered() {
+    let scene = Scene::usual().await;
+    scene.simulator.faults().add(Fault::answer(429, "QUOTA_EXCEEDED").on(Provider::Fcm)).unwrap();
+    scene.post(&Push::android("android-1")).await.expect_fail(200, "QUOTA_EXCEEDED");
+    assert_eq!(scene.simulator.ledger().counts().refused, 1, "a minute's pause does not fit into the deadline");
+}
