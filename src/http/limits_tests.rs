@@ -19,11 +19,8 @@ fn router(settings: &HttpSettings) -> (Router, Arc<Gate>) {
 }
 
 fn chunked(chunks: &[&str]) -> String {
-    let mut text = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
-    for chunk in chunks {
-        text += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
-    }
-    text + "0\r\n\r\n"
+    let chunks: Vec<_> = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+    format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunks.concat())
 }
 
 #[tokio::test]

@@ -152,12 +152,12 @@ impl Edge {
 }
 
 async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::send(&edge.gate, &edge.metrics, edge.compatibility, request.into_body(), async |notification| {
+    push::send(&edge.gate, &edge.metrics, edge.compatibility, request.into_body(), |notification| {
         let admitted = edge.admission.admit(notification)?;
         if let Some(refusal) = admitted.observed() {
             edge.metrics.observed_refusal(refusal.label());
         }
-        Ok(edge.relay.deliver(admitted).await)
+        Ok(edge.relay.deliver(admitted))
     })
     .await
 }

@@ -28,7 +28,7 @@ enum Declined {
     Refused(Refusal),
 }
 
-/// Answers a request to send. `deliver` checks who sends and delivers.
+/// Answers a request to send. `deliver` checks who sends and says how it is delivered.
 pub(super) async fn send<B, D, F>(
     gate: &Gate,
     metrics: &Metrics,
@@ -38,8 +38,8 @@ pub(super) async fn send<B, D, F>(
 ) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
-    D: FnOnce(Notification) -> F,
-    F: Future<Output = Result<Outcome, Refusal>>,
+    D: FnOnce(Notification) -> Result<F, Refusal>,
+    F: Future<Output = Outcome>,
 {
     let began = Instant::now();
     let answer = match decide(gate, metrics, compatibility, body, deliver).await {
@@ -62,22 +62,36 @@ async fn decide<B, D, F>(
 ) -> Result<Outcome, Declined>
 where
     B: Body<Data = Bytes> + Unpin,
-    D: FnOnce(Notification) -> F,
-    F: Future<Output = Result<Outcome, Refusal>>,
+    D: FnOnce(Notification) -> Result<F, Refusal>,
+    F: Future<Output = Outcome>,
 {
     let (_place, body) = gate.enter(body).await.map_err(Declined::TurnedAway)?;
-    let decoded = mattermost::decode_push(&body, compatibility);
-    // The body shares the connection's buffer: let go of it before the long wait.
-    drop(body);
-    let notification = decoded.map_err(|bad| {
+    let notification = understand(body, metrics, compatibility)?;
+    let delivery = check(notification, metrics, deliver)?;
+    Ok(delivery.await)
+}
+
+// The two steps below are functions of their own because what an async function has lent out keeps its place for as long
+// as the function waits: a notification is 500 bytes, and one more copy of it would be held for each push in flight.
+
+/// Takes the body, which shares the connection's buffer, so that it is gone before the long wait.
+#[allow(clippy::needless_pass_by_value, reason = "the body must end here")]
+fn understand(body: Bytes, metrics: &Metrics, compatibility: Compatibility) -> Result<Notification, Declined> {
+    mattermost::decode_push(&body, compatibility).map_err(|bad| {
         metrics.bad_request();
         tracing::warn!(problem = %bad, "a request to send could not be understood");
         Declined::Malformed(bad)
-    })?;
-    // Kept for the line about a refusal: the notification itself moves on.
+    })
+}
+
+fn check<D, F>(notification: Notification, metrics: &Metrics, deliver: D) -> Result<F, Declined>
+where
+    D: FnOnce(Notification) -> Result<F, Refusal>,
+{
+    // For the line about a refusal: the notification itself moves on.
     let (ack_id, server) = (notification.ack_id.clone(), notification.server_id.clone());
     let (target, kind) = (notification.target.clone(), notification.kind.label());
-    deliver(notification).await.map_err(|refusal| {
+    deliver(notification).map_err(|refusal| {
         metrics.refusal(refusal.label());
         let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
         log::refusal_line(&subject, refusal.label());

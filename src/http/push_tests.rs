@@ -25,7 +25,8 @@ async fn ending(with: Result<Outcome, Refusal>) -> Setup {
     let gate = Arc::new(Gate::new(&settings, Arc::clone(&metrics)));
     let (push_gate, push_metrics) = (Arc::clone(&gate), Arc::clone(&metrics));
     let send_push = async move |request: Request<axum::body::Body>| {
-        send(&push_gate, &push_metrics, Compatibility::Improved, request.into_body(), async |_| with).await
+        let deliver = |_| with.clone().map(|outcome| async { outcome });
+        send(&push_gate, &push_metrics, Compatibility::Improved, request.into_body(), deliver).await
     };
     let ack_metrics = Arc::clone(&metrics);
     let receive =

@@ -5,22 +5,19 @@
 //! not wait.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::line::Line;
+use super::sink::{Sink, SinkGuard};
 use crate::notification::Notification;
 use crate::outcome::{Outcome, Reason};
 
-/// Lines that wait for the writing thread. With callers' texts cut at [`BOUND`] a line has some 400 bytes, so that they
-/// hold about 3 MiB; at 2,000 notifications a second they outlast a reader that stops for four seconds.
-const BUFFERED_LINES: usize = 8_192;
-
-/// Bytes of standard output written at once when lines come faster than the thread writes them.
-const WRITE_BYTES: usize = 32 * 1024;
+/// Bytes of lines that wait for whoever reads them. With callers' texts cut at [`BOUND`] a line has some 300 bytes: at
+/// 2,000 notifications a second they outlast a reader that stops for seven seconds.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of a text from a caller that a line shows. Mattermost's ids have 26.
 const BOUND: usize = 64;
@@ -54,6 +51,9 @@ pub enum LogError {
         /// What the parser says.
         problem: String,
     },
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes the log: {0}")]
+    NoThread(io::Error),
     /// Somebody in this process was first.
     #[error("this process already writes logs")]
     AlreadyInstalled,
@@ -62,7 +62,7 @@ pub enum LogError {
 /// Writes the lines that still wait when it is dropped (within a second): keep it until the end of `main`.
 #[derive(Debug)]
 pub struct LogGuard {
-    _writes: WorkerGuard,
+    _writes: SinkGuard,
     dropped: DroppedLines,
 }
 
@@ -75,12 +75,12 @@ impl LogGuard {
 
 /// How many lines were lost because their reader was too slow.
 #[derive(Clone, Debug, Default)]
-pub struct DroppedLines(Option<ErrorCounter>);
+pub struct DroppedLines(Option<Sink>);
 
 impl DroppedLines {
     /// Since the start of the process.
-    pub fn count(&self) -> usize {
-        self.0.as_ref().map_or(0, ErrorCounter::dropped_lines)
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Sink::dropped)
     }
 }
 
@@ -94,11 +94,12 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
 /// From here the process logs to its standard output, panics included.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
     let filter = parse_filter(&settings.filter)?;
-    let (writer, guard) = background(BufWriter::with_capacity(WRITE_BYTES, io::stdout()), BUFFERED_LINES);
+    let (sink, writes) = Sink::start(io::stdout(), WAITING_BYTES).map_err(LogError::NoThread)?;
+    let dropped = DroppedLines(Some(sink.clone()));
     tracing_subscriber::fmt()
         .event_format(Line(settings.format))
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(sink)
         .try_init()
         .map_err(|_| LogError::AlreadyInstalled)?;
     // The text of a panic can quote what was being worked on (slicing a message within a character does), so a line says
@@ -107,14 +108,7 @@ pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: the relay panicked here; please report it");
     }));
-    Ok(guard)
-}
-
-fn background(sink: impl Write + Send + 'static, lines: usize) -> (NonBlocking, LogGuard) {
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(lines).thread_name("log").finish(sink);
-    let dropped = DroppedLines(Some(writer.error_counter()));
-    (writer, LogGuard { _writes: guard, dropped })
+    Ok(LogGuard { _writes: writes, dropped })
 }
 
 /// The beginning of a caller's text, as much of it as a line shows. The line's format escapes it.

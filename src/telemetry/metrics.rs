@@ -276,7 +276,7 @@ impl Metrics {
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        self.log_lines_dropped.set(whole(self.dropped_lines.count() as u64));
+        self.log_lines_dropped.set(whole(self.dropped_lines.count()));
         // Encoding fails only on a family without a name or type; a registry holds none.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }

@@ -5,3 +5,4 @@ mod line;
 pub mod log;
 pub mod metrics;
 mod series;
+mod sink;
