@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
 use crate::delivery::policy::{self, Next, Tried};
 use crate::notification::{Notification, Platform, PushKind, ServerId, TargetName, Transport};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{Outcome, Reason, Verdict};
 use crate::sender::{Prepared, Sender};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
@@ -133,7 +133,12 @@ impl Relay {
         let notification = admitted.get();
         let Some(target) = self.targets.get(&notification.target) else {
             self.metrics.bad_request();
-            return Err(unknown_target(notification));
+            let outcome = unknown_target(notification);
+            let observed = admitted.observed().map(Refusal::label);
+            let reason = Some(UNKNOWN_TARGET);
+            let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
+            log::notification_line(&Subject::of(notification), &ending);
+            return Err(outcome);
         };
         let platform = target.sender.platform();
         self.metrics.notification(platform, &notification.kind, notification.transport, notification.app_version);
@@ -205,13 +210,15 @@ impl Relay {
     }
 }
 
+/// The push names a platform that is not configured.
+const UNKNOWN_TARGET: Reason = "unknown_target";
+
 /// The longest piece of a caller's text quoted back, characters: enough for any real name or id.
 const MAX_QUOTED_CHARS: usize = 64;
 
 fn unknown_target(notification: &Notification) -> Outcome {
     let quoted = |text: &str| text.chars().take(MAX_QUOTED_CHARS).collect::<String>();
     let (target, server) = (quoted(notification.target.as_str()), quoted(notification.server_id.as_str()));
-    tracing::warn!(%target, %server, "a push names a platform that is not configured");
     // The reference's words, which administrators have learnt to search for.
     Outcome::Failed {
         text: Cow::Owned(format!(

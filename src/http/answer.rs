@@ -1,7 +1,6 @@
 //! The shapes of answers. Which answer a request gets is decided elsewhere.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
@@ -65,11 +64,10 @@ pub(super) fn not_found() -> Answer {
 }
 
 /// Turns a panic of a handler into an answer.
-pub(super) async fn or_internal_error(handler: impl Future<Output = Result<Answer, Infallible>>) -> Answer {
+pub(super) async fn or_internal_error(handler: impl Future<Output = Answer>) -> Answer {
     // What handlers share are counters, semaphores and caches that are consistent between any two of their operations.
     match AssertUnwindSafe(handler).catch_unwind().await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(never)) => match never {},
+        Ok(answer) => answer,
         // Not the panic's text: it can quote what was being worked on. The panic hook has logged the place.
         Err(_panic) => {
             failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error: a bug in the relay, whose log says where")

@@ -23,8 +23,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::post;
-use http::Request;
+use bytes::Bytes;
+use http::{Method, Request};
 use tokio::net::TcpListener;
+use tower::Service;
 
 use crate::admission::Admission;
 use crate::notification::Compatibility;
@@ -34,7 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use answer::Answer;
 use limits::Gate;
 use ops::Ops;
-use serve::{ConnectionLimits, serve};
+use serve::{ConnectionLimits, Routes, serve};
 
 /// Addresses and limits of the HTTP side.
 #[derive(Clone, Debug)]
@@ -137,13 +139,15 @@ impl Edge {
             .merge(ops::home(edge.build));
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
-            return serve(ingest, edge.limits, listener, shutdown, pushes.merge(probes)).await;
+            let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
+            return serve(ingest, edge.limits, listener, shutdown, routes).await;
         };
         let limits = ConnectionLimits { max_connections: OPS_CONNECTIONS, ..edge.limits };
         let end = Shutdown::new();
-        let serve_ops = serve(ops, limits, edge.metrics.listener("ops"), end.clone(), probes);
+        let serve_ops = serve(ops, limits, edge.metrics.listener("ops"), end.clone(), routes(probes));
         let serve_ingest = async {
-            serve(ingest, edge.limits, edge.metrics.listener("ingest"), shutdown, pushes).await;
+            let routes = ingest_routes(Arc::clone(&edge), pushes);
+            serve(ingest, edge.limits, edge.metrics.listener("ingest"), shutdown, routes).await;
             // The process is about to end: nobody needs the rest of a scrape.
             end.force();
         };
@@ -151,15 +155,48 @@ impl Edge {
     }
 }
 
-async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::send(&edge.gate, &edge.metrics, edge.compatibility, request.into_body(), |notification| {
-        let admitted = edge.admission.admit(notification)?;
-        if let Some(refusal) = admitted.observed() {
-            edge.metrics.observed_refusal(refusal.label());
-        }
-        Ok(edge.relay.deliver(admitted))
+/// Every path that is not there is answered as Go's router answers it.
+fn routes(router: Router) -> Routes {
+    let router = router.fallback(|| async { answer::not_found() });
+    Routes::new(move |request| {
+        let answer = router.clone().call(request);
+        Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
     })
-    .await
+}
+
+/// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
+/// a kilobyte while it is in flight.
+fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
+    let others = routes(router);
+    Routes::new(move |request| {
+        if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
+            let edge = Arc::clone(&edge);
+            Box::pin(async move { edge.send_push(request.into_body()).await })
+        } else {
+            others.answer(request)
+        }
+    })
+}
+
+impl Edge {
+    async fn send_push<B>(&self, body: B) -> Answer
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+    {
+        push::send(&self.gate, &self.metrics, self.compatibility, body, |notification| {
+            let admitted = self.admission.admit(notification)?;
+            if let Some(refusal) = admitted.observed() {
+                self.metrics.observed_refusal(refusal.label());
+            }
+            Ok(self.relay.deliver(admitted))
+        })
+        .await
+    }
+}
+
+/// Only for the router's answer to other methods than POST, which [`ingest_routes`] takes.
+async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
+    edge.send_push(request.into_body()).await
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {

@@ -5,22 +5,22 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
-use tower::Service;
 
-use super::answer;
+use super::answer::{self, Answer};
 use super::pace::{Pace, PacedStream, Patience};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -74,15 +74,14 @@ enum Stage {
 }
 
 /// Serves `listener` until `shutdown` begins, then lets running requests finish; ends when the last connection has ended,
-/// or at once when `shutdown` is forced. Paths that `router` does not have are answered as Go's router answers them.
+/// or at once when `shutdown` is forced.
 pub(super) async fn serve(
     listener: TcpListener,
     limits: ConnectionLimits,
     metrics: ListenerMetrics,
     shutdown: Shutdown,
-    router: Router,
+    routes: Routes,
 ) {
-    let router = router.fallback(|| async { answer::not_found() });
     let (stage, _) = watch::channel(Stage::Running);
     let protocols = Arc::new(Protocols::new(&stage));
     let mut acceptor = Acceptor {
@@ -100,7 +99,7 @@ pub(super) async fn serve(
             accepted = acceptor.accept() => accepted,
         };
         let open = Open::new(metrics.clone(), slot);
-        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), router.clone()));
+        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
     // From here the kernel refuses whoever dials.
     drop(acceptor);
@@ -162,52 +161,55 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// How connections are spoken on.
+/// The protocols that connections may speak.
 struct Protocols {
-    http1: auto::Builder<Streams>,
+    http1: http1::Builder,
     /// Reads the first bytes to tell HTTP/2 from HTTP/1. It hands them on apart from the rest, and for that hyper doubles
     /// the read buffer of an HTTP/1 connection: 16 KiB where 8 would do. So it gets only what may be HTTP/2.
     either: auto::Builder<Streams>,
 }
 
+/// What a connection's first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    PerhapsHttp2,
+}
+
 impl Protocols {
     fn new(stage: &watch::Sender<Stage>) -> Self {
-        Self { http1: builder(stage).http1_only(), either: builder(stage) }
-    }
-
-    /// Looks at the first bytes without taking them. `None` if the caller has gone.
-    async fn of(&self, stream: &TcpStream) -> Option<&auto::Builder<Streams>> {
-        let mut first = [0; 2];
-        match stream.peek(&mut first).await {
-            Ok(0) | Err(_) => None,
-            // HTTP/2 begins with `PRI * HTTP/2.0` (RFC 9113 § 3.4), and no method of HTTP/1 with `PR`, but for one that
-            // nobody is sent here.
-            Ok(2) if first != *b"PR" => Some(&self.http1),
-            Ok(_) => Some(&self.either),
-        }
+        let mut http1 = http1::Builder::new();
+        http1
+            // Pace keeps the time of headers.
+            .header_read_timeout(None)
+            .max_buf_size(HTTP1_BUFFER_BYTES)
+            // A caller that hangs up has still asked for its push, and will not ask again: the handler runs to its end.
+            // It also spares hyper from watching for the hang-up, which takes a second buffer.
+            .half_close(true);
+        let mut either = auto::Builder::new(Streams(stage.clone()));
+        either.http1().header_read_timeout(None).max_buf_size(HTTP1_BUFFER_BYTES).half_close(true);
+        either
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING.0)
+            .keep_alive_timeout(HTTP2_PING.1)
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(HTTP2_HEADER_BYTES)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+        Self { http1, either }
     }
 }
 
-fn builder(stage: &watch::Sender<Stage>) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams(stage.clone()));
-    builder
-        .http1()
-        // Pace keeps the time of headers.
-        .header_read_timeout(None)
-        .max_buf_size(HTTP1_BUFFER_BYTES)
-        // A caller that hangs up has still asked for its push, and will not ask again: the handler runs to its end. It
-        // also spares hyper from watching for the hang-up, which takes a second buffer.
-        .half_close(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING.0)
-        .keep_alive_timeout(HTTP2_PING.1)
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(HTTP2_HEADER_BYTES)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
-    builder
+/// Looks at the first bytes without taking them. `None` if the caller has gone.
+async fn first_words(stream: &TcpStream) -> Option<Speaks> {
+    let mut first = [0; 2];
+    match stream.peek(&mut first).await {
+        Ok(0) | Err(_) => None,
+        // HTTP/2 begins with `PRI * HTTP/2.0` (RFC 9113 § 3.4), and no method that is served here with `PR`.
+        Ok(2) if first != *b"PR" => Some(Speaks::Http1),
+        Ok(_) => Some(Speaks::PerhapsHttp2),
+    }
 }
 
 /// Serves one connection until it ends, dawdles or is told to.
@@ -217,17 +219,17 @@ async fn connection(
     protocols: Arc<Protocols>,
     limits: ConnectionLimits,
     mut stage: watch::Receiver<Stage>,
-    router: Router,
+    routes: Routes,
 ) {
     let _open = open;
     // An answer is one small write: waiting to fill a segment only delays it. Fails only if the caller has gone.
     let _ = stream.set_nodelay(true);
-    let builder = tokio::select! {
+    let speaks = tokio::select! {
         biased;
         // Has not said a word yet: nothing to finish.
         _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
-        first = tokio::time::timeout(limits.header_timeout, protocols.of(&stream)) => match first {
-            Ok(Some(builder)) => builder,
+        first = tokio::time::timeout(limits.header_timeout, first_words(&stream)) => match first {
+            Ok(Some(speaks)) => speaks,
             Ok(None) | Err(_) => return,
         },
     };
@@ -237,7 +239,7 @@ async fn connection(
         let pace = Arc::clone(&pace);
         move |request: Request<Incoming>| {
             let running = pace.request();
-            let handler = router.clone().call(request);
+            let handler = routes.answer(request);
             async move {
                 let answer = answer::or_internal_error(handler).await;
                 drop(running);
@@ -245,7 +247,24 @@ async fn connection(
             }
         }
     });
-    let mut connection = pin!(builder.serve_connection(io, service));
+    match speaks {
+        Speaks::Http1 => attend(protocols.http1.serve_connection(io, service), pace, limits, stage).await,
+        // Rare and large: apart, so that the usual connection need not reserve the room.
+        Speaks::PerhapsHttp2 => {
+            let connection = protocols.either.serve_connection(io, service).into_owned();
+            let attended: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(attend(connection, pace, limits, stage));
+            attended.await;
+        }
+    }
+}
+
+/// Keeps one connection going until it ends, dawdles or is told to.
+async fn attend<C>(connection: C, pace: Arc<Pace>, limits: ConnectionLimits, mut stage: watch::Receiver<Stage>)
+where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
     let mut look = pin!(tokio::time::sleep(limits.header_timeout));
     let mut asked_to_close = false;
     loop {
@@ -279,6 +298,23 @@ async fn connection(
                 }
             },
         }
+    }
+}
+
+/// An answer in the making.
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What a listener hands its requests to. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Routes(Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>);
+
+impl Routes {
+    pub(super) fn new(answer: impl Fn(Request<Incoming>) -> Answering + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
+        (self.0)(request)
     }
 }
 

@@ -48,7 +48,8 @@ impl Server {
     pub(super) async fn limited(router: Router, limits: ConnectionLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown, metrics) = (listener.local_addr().unwrap(), Shutdown::new(), metrics());
-        let served = tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), router));
+        let served =
+            tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), super::routes(router)));
         Self { address, shutdown, served, metrics }
     }
 
