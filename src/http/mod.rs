@@ -170,8 +170,8 @@ fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
     let others = routes(router);
     Routes::new(move |request| {
         if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
-            let edge = Arc::clone(&edge);
-            Box::pin(async move { edge.send_push(request.into_body()).await })
+            let (edge, body) = (Arc::clone(&edge), request.into_body());
+            Box::pin(async move { edge.send_push(body).await })
         } else {
             others.answer(request)
         }

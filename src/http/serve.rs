@@ -248,23 +248,40 @@ async fn connection(
         }
     });
     match speaks {
-        Speaks::Http1 => attend(protocols.http1.serve_connection(io, service), pace, limits, stage).await,
+        Speaks::Http1 => {
+            // Pinned here and lent: an async function keeps what it is given beside what it makes of it.
+            let mut connection = pin!(protocols.http1.serve_connection(io, service));
+            attend(connection.as_mut(), pace, limits, stage).await;
+        }
         // Rare and large: apart, so that the usual connection need not reserve the room.
         Speaks::PerhapsHttp2 => {
             let connection = protocols.either.serve_connection(io, service).into_owned();
-            let attended: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(attend(connection, pace, limits, stage));
+            let attended: Pin<Box<dyn Future<Output = ()> + Send>> =
+                Box::pin(attend_owned(connection, pace, limits, stage));
             attended.await;
         }
     }
 }
 
-/// Keeps one connection going until it ends, dawdles or is told to.
-async fn attend<C>(connection: C, pace: Arc<Pace>, limits: ConnectionLimits, mut stage: watch::Receiver<Stage>)
+/// [`attend`] for a connection that is kept elsewhere than in its task.
+async fn attend_owned<C>(connection: C, pace: Arc<Pace>, limits: ConnectionLimits, stage: watch::Receiver<Stage>)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
-    let mut connection = pin!(connection);
+    attend(pin!(connection), pace, limits, stage).await;
+}
+
+/// Keeps one connection going until it ends, dawdles or is told to.
+async fn attend<C>(
+    mut connection: Pin<&mut C>,
+    pace: Arc<Pace>,
+    limits: ConnectionLimits,
+    mut stage: watch::Receiver<Stage>,
+) where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
     let mut look = pin!(tokio::time::sleep(limits.header_timeout));
     let mut asked_to_close = false;
     loop {
