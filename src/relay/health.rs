@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -11,6 +12,10 @@ use crate::outcome::{Reason, Verdict};
 /// Attempts in a row that must meet passing trouble before the target counts as unable to deliver. One slow answer is
 /// no outage; five without a single success in between are.
 const TROUBLE_IN_A_ROW: u32 = 5;
+
+/// How long what the attempts said holds without a further one: 60 s. Whoever takes a relay that is not ready out of service
+/// also takes away the pushes that would show that its provider is back: it must become ready again by itself.
+const HOLDS: Duration = Duration::from_secs(60);
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +73,12 @@ impl Health {
         Some(LastAttempt { verdict: last.verdict, reason: last.reason, seconds_ago })
     }
 
-    /// Why the target cannot deliver, if its attempts say so.
+    /// Why the target cannot deliver, if its attempts of the last minute say so.
     pub(super) fn problem(&self) -> Option<String> {
         let last = (*self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner))?;
+        if self.clock.now().saturating_duration_since(last.at) >= HOLDS {
+            return None;
+        }
         let reason = last.reason.unwrap_or("unknown");
         let trouble = self.trouble_in_a_row.load(Ordering::Relaxed);
         if last.broken {
@@ -103,6 +111,24 @@ mod tests {
         assert_eq!(health.problem().unwrap(), "the last 5 attempts met trouble: connect_refused");
         health.record(&Verdict::Delivered);
         assert!(health.problem().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_target_that_nobody_tries_becomes_ready_again_by_itself() {
+        for bad in [Verdict::TargetBroken { reason: "InvalidProviderToken" }, trouble()] {
+            let clock = Clock::manual(1_000);
+            let health = Health::new(clock.clone());
+            for _ in 0..TROUBLE_IN_A_ROW {
+                health.record(&bad);
+            }
+            clock.advance(HOLDS - Duration::from_secs(1));
+            assert!(health.problem().is_some(), "{bad:?}");
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(health.problem(), None, "{bad:?}");
+            assert_eq!(health.last().unwrap().seconds_ago, HOLDS.as_secs(), "the attempt itself is not forgotten");
+            health.record(&bad);
+            assert!(health.problem().is_some(), "{bad:?} again");
+        }
     }
 
     #[test]
