@@ -123,6 +123,15 @@ async fn an_unsigned_test_push_passes_from_a_registered_server_but_not_in_a_floo
 }
 
 #[tokio::test]
+async fn an_unsigned_test_push_that_would_show_a_text_or_ring_needs_a_signature() {
+    let scene = Scene::new(Plan::default()).await;
+    for push in [test_push().with("is_id_loaded", true), test_push().with("transport", "voip")] {
+        scene.post(&push).await.expect_fail(401, "not signed");
+    }
+    scene.post(&test_push()).await.expect_ok();
+}
+
+#[tokio::test]
 async fn unsigned_test_pushes_can_be_forbidden() {
     let scene = Scene::new(Plan { auth_keys: "allow_unsigned_test = false", ..Plan::default() }).await;
     scene.post(&test_push()).await.expect_fail(401, "auth.allow_unsigned_test");
