@@ -109,6 +109,15 @@ impl Visit for JsonFields<'_, '_> {
         self.field(field.name(), |out| write!(out, "{value}"));
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.field(field.name(), |out| write!(out, "{value}"));
+        } else {
+            // JSON has no number for it.
+            self.record_debug(field, &value);
+        }
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.field(field.name(), |out| write!(out, "{value}"));
     }
@@ -168,20 +177,21 @@ struct HumanFields<'a, 'w> {
 
 impl Visit for HumanFields<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        // A text that looks like fields must not be read as such.
-        let is_word = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_.:/+".contains(c));
-        if is_word {
-            self.record_debug(field, &format_args!("{value}"));
-        } else {
-            self.record_debug(field, &value);
+        if self.result.is_ok() && field.name() != "message" && is_shown(field.name()) {
+            // A text that looks like fields must not be read as such.
+            let is_word = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_.:/+".contains(c));
+            let mut out = ControlsEscaped(self.out);
+            self.result = if is_word {
+                write!(out, " {}={value}", field.name())
+            } else {
+                write!(out, " {}={value:?}", field.name())
+            };
         }
     }
 
+    /// What was given to be displayed comes here too, and holds texts as a text does.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.result.is_ok() && field.name() != "message" && is_shown(field.name()) {
-            self.result =
-                write!(self.out, " {}=", field.name()).and_then(|()| write!(ControlsEscaped(self.out), "{value:?}"));
-        }
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 

@@ -104,6 +104,8 @@ fn for_a_terminal_words_are_bare_and_everything_else_is_quoted() {
     let forged = human_line(|| refusal_line(&subject("x outcome=delivered"), "wrong_key"));
     assert!(forged.contains(r#"ack_id="x outcome=delivered""#), "{forged}");
     assert!(human_line(|| refusal_line(&subject(""), "r")).contains(r#"ack_id="""#));
+    let forged = human_line(|| tracing::warn!(error = %"x outcome=delivered", took = ?Duration::from_millis(3), "y"));
+    assert_eq!(forged, r#" WARN y error="x outcome=delivered" took=3ms"#);
 }
 
 #[test]
@@ -117,6 +119,8 @@ fn a_line_of_ours_names_its_module_only_below_info_and_a_librarys_always() {
 fn numbers_and_truths_are_json_and_other_values_are_texts() {
     let line = json_line(|| tracing::info!(count = -3_i64, ready = true, wait = ?Duration::from_secs(1), "x"));
     assert_eq!((&line["count"], &line["ready"], &line["wait"]), (&json!(-3), &json!(true), &json!("1s")));
+    let line = json_line(|| tracing::info!(deadline_s = 0.5, none = f64::NAN, "x"));
+    assert_eq!((&line["deadline_s"], &line["none"]), (&json!(0.5), &json!("NaN")));
 }
 
 #[test]
