@@ -89,9 +89,36 @@ pub fn run() -> ExitCode {
 
 /// Runs a command's asynchronous part to its end.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::running(format!("cannot start worker threads: {error}")))?
-        .block_on(future)
+        .map_err(|error| Failure::running(format!("cannot start worker threads: {error}")))?;
+    let result = runtime.block_on(future);
+    // Dropping it would wait for blocking calls that nobody needs any more: a look-up of a name can hang for a minute
+    // when the name server does, past every deadline of the shutdown.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_does_not_outlive_the_command() {
+        let (let_go, go) = mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let result = block_on(async {
+            tokio::task::spawn_blocking(move || {
+                let _ = began.send(());
+                // Ends with an error when the test ends.
+                let _ = go.recv();
+            });
+            begun.await.map_err(Failure::running)
+        });
+        assert!(result.is_ok());
+        drop(let_go);
+    }
 }
