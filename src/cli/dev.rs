@@ -73,7 +73,8 @@ impl Dev {
             App::new(loaded.settings, &Clock::System, &shutdown, dropped_lines).map_err(Failure::configuration)?;
         let relay = tokio::spawn(app.run(listeners));
 
-        println!("pushrelay {} is running on this machine only.\n", env!("CARGO_PKG_VERSION"));
+        let reach = if address.ip().is_loopback() { " on this machine only" } else { "" };
+        println!("pushrelay {} is running{reach}.\n", env!("CARGO_PKG_VERSION"));
         println!("  relay          http://{address}");
         println!("  inbox          http://{}/", simulator.inbox_address());
         println!("  configuration  {}\n", file.display());

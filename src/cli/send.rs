@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use url::Url;
+use url::{Host, Url};
 
 use super::Failure;
 use crate::admission::signing::SigningKey;
@@ -159,11 +159,13 @@ impl std::fmt::Display for Answer {
 
 /// Posts one push and waits for the answer.
 pub(super) async fn post(relay: &Url, body: &Value) -> Result<Answer, Failure> {
-    let url = relay.join("api/v1/send_push").map_err(|error| Failure::running(format!("--url: {error}")))?;
-    let client = reqwest::Client::builder()
-        .timeout(ANSWER_TIMEOUT)
-        .build()
-        .map_err(|error| Failure::running(format!("cannot set up HTTP: {error}")))?;
+    let url = address(relay).map_err(|error| Failure::running(format!("--url: {error}")))?;
+    let mut client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
+    if is_this_machine(&url) {
+        // A proxy that the environment names would look for the relay on its own machine.
+        client = client.no_proxy();
+    }
+    let client = client.build().map_err(|error| Failure::running(format!("cannot set up HTTP: {error}")))?;
     let started = Instant::now();
     let response = client
         .post(url.clone())
@@ -193,4 +195,50 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Where a relay at this address takes pushes: behind its path, if it has one, as chat servers append it.
+fn address(relay: &Url) -> Result<Url, url::ParseError> {
+    let mut base = relay.clone();
+    base.set_path(&format!("{}/", relay.path().trim_end_matches('/')));
+    base.join("api/v1/send_push")
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_behind_a_path_is_posted_to_behind_it() {
+        for (relay, expected) in [
+            ("http://relay:8066", "http://relay:8066/api/v1/send_push"),
+            ("https://example.com/push", "https://example.com/push/api/v1/send_push"),
+            ("https://example.com/push/", "https://example.com/push/api/v1/send_push"),
+        ] {
+            assert_eq!(address(&Url::parse(relay).unwrap()).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_reached_past_the_proxy() {
+        for (relay, here) in [
+            ("http://127.0.0.1:8066", true),
+            ("http://0.0.0.0:8066", true),
+            ("http://[::1]:8066", true),
+            ("http://localhost:8066", true),
+            ("http://10.0.0.1:8066", false),
+            ("http://relay.example.com", false),
+        ] {
+            assert_eq!(is_this_machine(&Url::parse(relay).unwrap()), here, "{relay}");
+        }
+    }
 }
