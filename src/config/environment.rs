@@ -12,8 +12,9 @@ use super::keys::{self, GROUPS, Group};
 /// What all of them begin with.
 const PREFIX: &str = "PUSHRELAY_";
 
-/// Variables of that prefix that other parts of the program read.
-const ELSEWHERE: [&str; 1] = ["PUSHRELAY_CONFIG"];
+/// Variables of that prefix that other parts of the program read, `PUSHRELAY_COMMIT` when it is built: whoever builds and
+/// starts it in one environment has that set.
+const ELSEWHERE: [&str; 2] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT"];
 
 /// The variable that sets `key` of `group`; `alias` names one of a repeated group.
 pub(super) fn variable(group: &Group, alias: &str, key: &str) -> String {

@@ -93,6 +93,7 @@ fn a_file_sets_every_key_and_a_variable_beats_the_file() {
         ("PUSHRELAY_DELIVERY__MAX_ATTEMPTS", "4"),
         ("PUSHRELAY_LOG__FORMAT", ""),
         ("PUSHRELAY_CONFIG", "anything"),
+        ("PUSHRELAY_COMMIT", "anything"),
         ("PUSHRELAY_PORT", "tcp://10.0.0.1:8066"),
         ("PATH", "/bin"),
     ];
