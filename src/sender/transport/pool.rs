@@ -151,10 +151,15 @@ impl Shared {
     {
         let answered = Arc::new(AtomicBool::new(false));
         let member = |id| Arc::new(Member { id, handle, answered: Arc::clone(&answered) });
-        let mut books = self.books();
-        let Some(id) = books.opened(member) else { return };
+        let id = {
+            let mut books = self.books();
+            let Some(id) = books.opened(member) else { return };
+            self.serve(&mut books);
+            id
+        };
+        // Not under the lock: a runtime that is shutting down drops the task on the spot, and the membership in it then
+        // asks for the lock itself.
         tokio::spawn(drive(driver, Membership { id, answered, shared: Arc::clone(self) }));
-        self.serve(&mut books);
     }
 
     /// Takes nothing more and lets go of all connections: h2 says goodbye on each and ends it, and with it its task.
@@ -197,13 +202,20 @@ impl Membership {
         let was_useful = self.answered.load(Ordering::Relaxed);
         let peer = self.shared.target.address();
         let (reason, detail) = (ended.trouble.as_str(), ended.detail.as_str());
-        let mut books = self.shared.books();
-        if was_useful || books.is_closed() {
-            tracing::debug!(peer, reason, detail, "connection ended");
-        } else {
-            // Without this, a peer that accepts connections and drops them would be dialled in a tight loop.
-            books.failed(ended.trouble, Instant::now(), fastrand::f64());
+        let is_failure = {
+            let mut books = self.shared.books();
+            let is_failure = !was_useful && !books.is_closed();
+            if is_failure {
+                // Without this, a peer that accepts connections and drops them would be dialled in a tight loop.
+                books.failed(ended.trouble, Instant::now(), fastrand::f64());
+            }
+            is_failure
+        };
+        // Not under the lock: a line may have to wait for whoever reads the log.
+        if is_failure {
             tracing::warn!(peer, reason, detail, "connection ended before it answered any request");
+        } else {
+            tracing::debug!(peer, reason, detail, "connection ended");
         }
     }
 }
@@ -275,5 +287,56 @@ impl Drop for Lease {
             books.release(member.id);
             self.shared.serve(&mut books);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sender::network::{NetworkSettings, ProxySettings};
+
+    /// Far beyond what this takes; reaching it is a failure.
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn target() -> Target {
+        let network = NetworkSettings {
+            endpoint: None,
+            extra_authorities: vec![rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.der().clone()],
+            proxy: ProxySettings::Direct,
+            connections: 1,
+            connect_timeout: LONG,
+        };
+        let endpoint = "https://127.0.0.1:1".parse().unwrap();
+        Target::new(&endpoint, None, network.tls_config(None).unwrap(), LONG).unwrap()
+    }
+
+    #[test]
+    fn a_connection_that_comes_while_the_runtime_shuts_down_does_not_block_it() {
+        struct Late(Arc<Shared>, Option<(SendRequest<Bytes>, Driver<tokio::io::DuplexStream>)>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                let (handle, driver) = self.1.take().unwrap();
+                self.0.join(handle, driver);
+            }
+        }
+        let (tell, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let tuning = Tuning::with_connections(1);
+                let shared = Arc::new(Shared::new(target(), tuning.clone()));
+                let (near, _far) = tokio::io::duplex(1_024);
+                let late = Late(shared, Some(handshake(near, &tuning).await.unwrap()));
+                tokio::spawn(async move {
+                    let _late = late;
+                    std::future::pending::<()>().await;
+                });
+            });
+            drop(runtime);
+            tell.send(()).unwrap();
+        });
+        ended.recv_timeout(LONG).expect("the runtime has shut down");
     }
 }
