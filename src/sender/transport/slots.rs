@@ -34,7 +34,7 @@ pub(crate) struct Tuning {
 
 impl Tuning {
     /// The figures for APNs. Apple asks for connections that stay open for hours; a ping each half minute of silence
-    /// keeps middleboxes from forgetting them, and one that died unnoticed is found within 15 s if requests wait on it.
+    /// keeps middleboxes from forgetting them, and one that died unnoticed is found within 20 s if requests wait on it.
     pub(crate) fn with_connections(max_connections: usize) -> Self {
         Self {
             max_connections: max_connections.max(1),
