@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::http::{Build, Edge, HttpSettings};
 use crate::relay::Relay;
+use crate::sender::apns::KeysInUse;
 use crate::sender::{Sender, SetupError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
@@ -89,9 +90,10 @@ impl App {
     ) -> Result<Self, SetupErrors> {
         let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
         let mut senders = Vec::new();
+        let mut keys = KeysInUse::default();
         let mut errors = Vec::new();
         for target in &settings.targets {
-            match Sender::new(target, clock) {
+            match Sender::new(target, clock, &mut keys) {
                 Ok(sender) => senders.push((target.name.clone(), sender)),
                 Err(error) => errors.push(error),
             }

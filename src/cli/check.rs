@@ -8,6 +8,7 @@ use super::Failure;
 use crate::clock::Clock;
 use crate::config;
 use crate::sender::Sender;
+use crate::sender::apns::KeysInUse;
 
 /// Check a configuration without starting anything.
 #[derive(Debug, Args)]
@@ -26,8 +27,9 @@ impl Check {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
         let mut problems = Vec::new();
         let mut lines = Vec::new();
+        let mut keys = KeysInUse::default();
         for target in &loaded.settings.targets {
-            match Sender::new(target, &Clock::System) {
+            match Sender::new(target, &Clock::System, &mut keys) {
                 Ok(sender) => {
                     let state = sender.credential_problem().unwrap_or_else(|| "credentials read".to_owned());
                     lines.push(format!("target {} ({}): {state}", target.name, sender.platform().as_str()));

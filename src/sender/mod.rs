@@ -67,10 +67,10 @@ pub enum Prepared {
 }
 
 impl Sender {
-    /// Sets a target up. Opens no connection yet.
-    pub fn new(settings: &TargetSettings, clock: &Clock) -> Result<Self, SetupError> {
+    /// Sets a target up. Opens no connection yet. `keys` is the same for all targets of a process.
+    pub fn new(settings: &TargetSettings, clock: &Clock, keys: &mut apns::KeysInUse) -> Result<Self, SetupError> {
         match &settings.provider {
-            ProviderSettings::Apns(apns) => apns::Apns::new(settings, apns, clock).map(Self::Apns),
+            ProviderSettings::Apns(apns) => apns::Apns::new(settings, apns, clock, keys).map(Self::Apns),
             ProviderSettings::Fcm(fcm) => fcm::Fcm::new(settings, fcm, clock).map(Self::Fcm),
         }
     }

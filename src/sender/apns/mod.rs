@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification};
 use crate::outcome::{Reason, Verdict};
 use credential::{ClientCertificate, Credential};
+pub use provider_token::KeysInUse;
 use provider_token::{ProviderToken, ProviderTokens, Refusal};
 use request::Addressing;
 
@@ -66,7 +67,7 @@ pub struct Apns {
 #[derive(Debug)]
 enum Identity {
     /// Each by a header.
-    Tokens(ProviderTokens),
+    Tokens(Arc<ProviderTokens>),
     /// By the connection they arrive on.
     Certificate(ClientCertificate),
 }
@@ -77,12 +78,17 @@ pub struct Prepared(Result<request::Prepared, request::TokenTooLong>);
 
 impl Apns {
     /// Sets the target up: reads the authorities, resolves the proxy. Opens no connection yet.
-    pub fn new(target: &TargetSettings, settings: &ApnsSettings, clock: &Clock) -> Result<Self, SetupError> {
+    pub fn new(
+        target: &TargetSettings,
+        settings: &ApnsSettings,
+        clock: &Clock,
+        keys: &mut KeysInUse,
+    ) -> Result<Self, SetupError> {
         let failed = |problem: String| SetupError { target: target.name.clone(), problem };
         let network = &target.network;
         let endpoint = endpoint(network.endpoint.as_ref(), settings).map_err(failed)?;
         let (identity, certified) = match &settings.credential {
-            Credential::Key(key) => (Identity::Tokens(ProviderTokens::new(key.clone(), clock.clone())), None),
+            Credential::Key(key) => (Identity::Tokens(keys.tokens(key, clock)), None),
             Credential::Certificate(certificate) => {
                 (Identity::Certificate(certificate.clone()), Some(certificate.certified()))
             }

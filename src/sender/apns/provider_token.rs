@@ -1,8 +1,8 @@
 //! The token by which a signing key proves itself to APNs: when to make a new one, and when not to.
 //!
 //! Apple wants a new one at most every 20 minutes and at least every 60 ("Establishing a token-based connection to
-//! APNs"), and answers `TooManyProviderTokenUpdates` to those who make more. One token serves all connections of a
-//! target.
+//! APNs"), and answers `TooManyProviderTokenUpdates` to those who make more. That goes for the key and not for the app,
+//! so one token serves all connections of all targets with the same key.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -75,6 +75,23 @@ pub(super) struct ProviderTokens {
     /// Read once per push: about 20 ns, against some 30 µs for the push itself. The lock is written once in 50 minutes,
     /// for as long as one signature takes.
     current: RwLock<Option<Arc<ProviderToken>>>,
+}
+
+/// The signing keys of a process, each with its one provider token: whoever sets several targets up hands the same value
+/// to all of them.
+#[derive(Debug, Default)]
+pub struct KeysInUse(Vec<Arc<ProviderTokens>>);
+
+impl KeysInUse {
+    /// This key's tokens, with the clock of whoever asked for them first. A handful of keys: looked through in order.
+    pub(super) fn tokens(&mut self, key: &SigningKey, clock: &Clock) -> Arc<ProviderTokens> {
+        if let Some(tokens) = self.0.iter().find(|tokens| tokens.key.is_same(key)) {
+            return Arc::clone(tokens);
+        }
+        let tokens = Arc::new(ProviderTokens::new(key.clone(), clock.clone()));
+        self.0.push(Arc::clone(&tokens));
+        tokens
+    }
 }
 
 impl ProviderTokens {
@@ -182,6 +199,22 @@ mod tests {
         let second = tokens.current().unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert_ne!(first.header(), second.header());
+    }
+
+    #[test]
+    fn targets_with_the_same_key_share_its_token_and_others_do_not() {
+        let clock = Clock::manual(1_700_000_000);
+        let key = |pem: &str, id| SigningKey::from_p8(pem.as_bytes(), id, "TEAMID1234").unwrap();
+        let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let mut keys = KeysInUse::default();
+        let first = keys.tokens(&key(&test_keys::p8(), "KEYID12345"), &clock).current().unwrap();
+        // Read from its file once more, as each target does.
+        let again = keys.tokens(&key(&test_keys::p8(), "KEYID12345"), &clock).current().unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        for (pem, id) in [(test_keys::p8(), "KEYID67890"), (other, "KEYID12345")] {
+            let token = keys.tokens(&key(&pem, id), &clock).current().unwrap();
+            assert!(!Arc::ptr_eq(&first, &token), "{id}");
+        }
     }
 
     #[test]

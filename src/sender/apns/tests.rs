@@ -100,7 +100,7 @@ fn target(server: &Server, apns: &ApnsSettings) -> TargetSettings {
 
 fn apns(server: &Server, credential: Credential, clock: &Clock) -> Apns {
     let settings = settings(credential);
-    Apns::new(&target(server, &settings), &settings, clock).unwrap()
+    Apns::new(&target(server, &settings), &settings, clock, &mut KeysInUse::default()).unwrap()
 }
 
 #[tokio::test]
@@ -235,12 +235,13 @@ async fn what_cannot_work_is_refused_when_the_target_is_set_up() {
     let server = server(&[(200, "")], None).await;
     let clock = Clock::manual(1_700_000_000);
     let no_topic = ApnsSettings { topic: String::new(), ..settings(signing_key()) };
-    let error = Apns::new(&target(&server, &no_topic), &no_topic, &clock).unwrap_err().to_string();
+    let error =
+        Apns::new(&target(&server, &no_topic), &no_topic, &clock, &mut KeysInUse::default()).unwrap_err().to_string();
     assert!(error.starts_with("target `apple_rn`: the topic"), "{error}");
     let settings = settings(signing_key());
     let mut plain = target(&server, &settings);
     plain.network.endpoint = Some(Url::parse("http://127.0.0.1:1").unwrap());
-    let error = Apns::new(&plain, &settings, &clock).unwrap_err().to_string();
+    let error = Apns::new(&plain, &settings, &clock, &mut KeysInUse::default()).unwrap_err().to_string();
     assert!(error.contains("https://host:port"), "{error}");
 }
 

@@ -61,6 +61,11 @@ impl SigningKey {
         Ok(key)
     }
 
+    /// Whether Apple takes both for the same key.
+    pub(in super::super) fn is_same(&self, other: &Self) -> bool {
+        self.key_id == other.key_id && self.team_id == other.team_id && self.key.as_bytes() == other.key.as_bytes()
+    }
+
     /// A provider token issued at this many seconds after the Unix epoch. Takes some 30 µs.
     pub(in super::super) fn sign(&self, issued_at: u64) -> Result<String, CredentialError> {
         let mut header = Header::new(Algorithm::ES256);
