@@ -109,14 +109,15 @@ mod tests {
     #[test]
     fn a_call_that_hangs_does_not_outlive_the_command() {
         let (let_go, go) = mpsc::channel::<()>();
-        let (began, begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = tokio::sync::oneshot::channel();
         let result = block_on(async {
+            #[expect(clippy::disallowed_methods, reason = "the hanging call that the test is about")]
             tokio::task::spawn_blocking(move || {
                 let _ = began.send(());
                 // Ends with an error when the test ends.
                 let _ = go.recv();
             });
-            begun.await.map_err(Failure::running)
+            has_begun.await.map_err(Failure::running)
         });
         assert!(result.is_ok());
         drop(let_go);

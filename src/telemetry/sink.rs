@@ -170,29 +170,29 @@ mod tests {
 
     #[test]
     fn a_reader_that_stops_costs_lines_and_no_time() {
-        let ((began, begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
+        let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
         let (sink, guard) = Sink::start(Watched { began, go }, 10).unwrap();
         let write = |line: &[u8]| sink.make_writer().write_all(line).unwrap();
         write(b"first\n");
-        assert_eq!(begun.recv().unwrap(), b"first\n");
+        assert_eq!(has_begun.recv().unwrap(), b"first\n");
         // The thread hangs in its write: from here ten bytes fit.
         for line in [b"aaaa\n", b"bbbb\n", b"cccc\n", b"dddd\n"] {
             write(line);
         }
         assert_eq!(sink.dropped(), 2);
         drop(let_go);
-        assert_eq!(begun.recv().unwrap(), b"aaaa\nbbbb\n");
+        assert_eq!(has_begun.recv().unwrap(), b"aaaa\nbbbb\n");
         drop(guard);
-        assert!(begun.recv().is_err(), "the thread is still there");
+        assert!(has_begun.recv().is_err(), "the thread is still there");
     }
 
     #[test]
     fn at_the_end_what_waits_is_written() {
-        let ((began, begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
+        let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
         drop(let_go);
         let (sink, guard) = Sink::start(Watched { began, go }, 1_000).unwrap();
         sink.make_writer().write_all(b"last\n").unwrap();
         drop(guard);
-        assert_eq!(begun.recv().unwrap(), b"last\n");
+        assert_eq!(has_begun.recv().unwrap(), b"last\n");
     }
 }

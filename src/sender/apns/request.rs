@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 
-use crate::notification::{Compatibility, Notification, PushKind, Transport};
+use super::payload::PushType;
+use crate::notification::{Compatibility, Notification};
 
 /// The longest device token that is tried, in bytes. Apple states no length; tokens have 64 characters and are said to
 /// become up to 200. What is longer would only be an expensive way to hear `BadDeviceToken`.
@@ -33,49 +34,20 @@ pub(super) struct Addressing {
     voip_topic: HeaderValue,
 }
 
-/// How Apple treats a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
-    /// Shown at once.
-    Alert,
-    /// Wakes the app without showing anything, when it suits the phone's battery. Apple refuses priority 10 for these.
-    Background,
-    /// Rings.
-    Voip,
+fn push_type(kind: PushType) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        PushType::Alert => "alert",
+        PushType::Background => "background",
+        PushType::Voip => "voip",
+    })
 }
 
-impl Delivery {
-    fn of(notification: &Notification, compatibility: Compatibility) -> Self {
-        match notification.transport {
-            Transport::Voip => Self::Voip,
-            Transport::Standard | Transport::Other if is_silent(notification, compatibility) => Self::Background,
-            Transport::Standard | Transport::Other => Self::Alert,
-        }
-    }
-
-    fn push_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Alert => "alert",
-            Self::Background => "background",
-            Self::Voip => "voip",
-        })
-    }
-
-    fn priority(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Alert | Self::Voip => "10",
-            Self::Background => "5",
-        })
-    }
-}
-
-/// The end of a session without a text has nothing to show: as an alert it would be an empty one, and the app acts on it
-/// only as a background push.
-fn is_silent(notification: &Notification, compatibility: Compatibility) -> bool {
-    compatibility == Compatibility::Improved
-        && notification.kind == PushKind::Session
-        && notification.content.message.is_empty()
-        && !notification.content.is_id_loaded
+/// Apple refuses priority 10 for what shows nothing.
+fn priority(kind: PushType) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        PushType::Alert | PushType::Voip => "10",
+        PushType::Background => "5",
+    })
 }
 
 /// The device token is longer than any token can be.
@@ -87,7 +59,7 @@ pub(super) struct Prepared {
     uri: Uri,
     id: HeaderValue,
     topic: HeaderValue,
-    delivery: Delivery,
+    push_type: PushType,
     pub(super) body: Bytes,
 }
 
@@ -116,9 +88,9 @@ impl Addressing {
         let uri = format!("{}/3/device/{}", self.origin, utf8_percent_encode(token, SEGMENT));
         let uri = Uri::from_maybe_shared(Bytes::from(uri))
             .expect("an origin that has been connected to, and a segment of at most 3 KiB of plain letters");
-        let delivery = Delivery::of(notification, compatibility);
-        let topic = if delivery == Delivery::Voip { &self.voip_topic } else { &self.topic };
-        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), delivery, body: body() })
+        let push_type = PushType::of(notification, compatibility);
+        let topic = if push_type == PushType::Voip { &self.voip_topic } else { &self.topic };
+        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), push_type, body: body() })
     }
 }
 
@@ -137,8 +109,8 @@ impl Prepared {
     pub(super) fn head(&self, authorization: Option<&HeaderValue>) -> Request<()> {
         let mut headers = HeaderMap::with_capacity(5);
         headers.insert(APNS_TOPIC, self.topic.clone());
-        headers.insert(APNS_PUSH_TYPE, self.delivery.push_type());
-        headers.insert(APNS_PRIORITY, self.delivery.priority());
+        headers.insert(APNS_PUSH_TYPE, push_type(self.push_type));
+        headers.insert(APNS_PRIORITY, priority(self.push_type));
         headers.insert(APNS_ID, self.id.clone());
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
@@ -157,7 +129,7 @@ impl fmt::Debug for Prepared {
         // The id is shown on purpose, by way of its text: a sensitive header value prints nothing.
         f.debug_struct("Prepared")
             .field("apns_id", &self.id.to_str().unwrap_or_default())
-            .field("delivery", &self.delivery)
+            .field("push_type", &self.push_type)
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -168,6 +140,7 @@ mod tests {
     use super::super::test_notification::notification;
     use super::*;
     use crate::notification::DeviceToken;
+    use crate::notification::{PushKind, Transport};
     use crate::private::Private;
     use proptest::prelude::*;
 
@@ -207,16 +180,16 @@ mod tests {
         use Compatibility::{Improved, Strict};
         use Transport::{Other, Standard, Voip};
         let cases = [
-            (Standard, "message", "hi", false, Improved, Delivery::Alert),
-            (Standard, "message", "", false, Improved, Delivery::Alert),
-            (Standard, "clear", "", false, Improved, Delivery::Alert),
-            (Standard, "session", "", false, Improved, Delivery::Background),
-            (Other, "session", "", false, Improved, Delivery::Background),
-            (Standard, "session", "", false, Strict, Delivery::Alert),
-            (Standard, "session", "expired", false, Improved, Delivery::Alert),
-            (Standard, "session", "", true, Improved, Delivery::Alert),
-            (Voip, "message", "", false, Improved, Delivery::Voip),
-            (Voip, "session", "", false, Improved, Delivery::Voip),
+            (Standard, "message", "hi", false, Improved, PushType::Alert),
+            (Standard, "message", "", false, Improved, PushType::Alert),
+            (Standard, "clear", "", false, Improved, PushType::Alert),
+            (Standard, "session", "", false, Improved, PushType::Background),
+            (Other, "session", "", false, Improved, PushType::Background),
+            (Standard, "session", "", false, Strict, PushType::Alert),
+            (Standard, "session", "expired", false, Improved, PushType::Alert),
+            (Standard, "session", "", true, Improved, PushType::Alert),
+            (Voip, "message", "", false, Improved, PushType::Voip),
+            (Voip, "session", "", false, Improved, PushType::Voip),
         ];
         for (transport, kind, message, is_id_loaded, compatibility, expected) in cases {
             let mut notification = notification("ab");
@@ -224,8 +197,8 @@ mod tests {
             notification.kind = PushKind::from_wire(kind);
             notification.content.message = Private::new(message);
             notification.content.is_id_loaded = is_id_loaded;
-            let delivery = Delivery::of(&notification, compatibility);
-            assert_eq!(delivery, expected, "{transport:?} {kind} {message:?} {is_id_loaded} {compatibility:?}");
+            let push_type = PushType::of(&notification, compatibility);
+            assert_eq!(push_type, expected, "{transport:?} {kind} {message:?} {is_id_loaded} {compatibility:?}");
         }
     }
 
