@@ -112,6 +112,7 @@ impl Edge {
             limits: ConnectionLimits {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
+                silence_timeout: pace::IDLE_TIMEOUT,
             },
             build,
         }

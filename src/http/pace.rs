@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// How long a connection may stay open without a request: 120 s. Longer than the 90 s for which Go's client keeps one, so that
 /// it is the caller who hangs up and no request meets a closing connection.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

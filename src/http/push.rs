@@ -44,7 +44,7 @@ where
     let began = Instant::now();
     let answer = match decide(gate, metrics, compatibility, body, deliver).await {
         Ok(outcome) => answer::outcome(&outcome),
-        Err(Declined::TurnedAway(turned_away)) => turned_away.answer(),
+        Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics),
         // The reference answers a request that it does not understand with 200.
         Err(Declined::Malformed(bad)) => answer::failed(StatusCode::OK, bad.to_string()),
         Err(Declined::Refused(refusal)) => refused(refusal.is_rate(), refusal.to_string()),
@@ -99,6 +99,16 @@ where
     })
 }
 
+/// A chat server throws the text of anything but a 200 away, so the log says it too; not for an overload, which has a
+/// metric of its own and would have a line for each of too many requests.
+fn answer_turned_away(turned_away: &TurnedAway, metrics: &Metrics) -> Answer {
+    if !matches!(turned_away, TurnedAway::Overloaded(_)) {
+        metrics.bad_request();
+        tracing::warn!(problem = %turned_away, "a request was turned away");
+    }
+    turned_away.answer()
+}
+
 fn refused(is_rate: bool, text: String) -> Answer {
     if is_rate {
         answer::failed_for_now(StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
@@ -114,7 +124,7 @@ where
 {
     let (_place, body) = match gate.enter(body).await {
         Ok(entered) => entered,
-        Err(turned_away) => return turned_away.answer(),
+        Err(turned_away) => return answer_turned_away(&turned_away, metrics),
     };
     match mattermost::decode_ack(&body) {
         Ok(ack) => {

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -59,8 +60,11 @@ pub(super) struct ConnectionLimits {
     /// The most open connections. Beyond it none is accepted: they wait in the kernel's queue, whose length bounds them,
     /// and the caller's dial times out. Accepting in order to refuse would spend what there is too little of.
     pub(super) max_connections: usize,
-    /// The longest wait for a request's headers, and for a new connection's first ones.
+    /// The longest wait for a request's headers once they have begun.
     pub(super) header_timeout: Duration,
+    /// The longest wait for a new connection's first word. As long as an idle connection is kept: Go's client dials ahead
+    /// and keeps what it did not need for a later request.
+    pub(super) silence_timeout: Duration,
 }
 
 /// What the connections are told.
@@ -98,6 +102,11 @@ pub(super) async fn serve(
             () = &mut begun => break,
             accepted = acceptor.accept() => accepted,
         };
+        let open = Open::new(metrics.clone(), slot);
+        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
+    }
+    // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
+    while let Some((stream, slot)) = acceptor.accept().now_or_never() {
         let open = Open::new(metrics.clone(), slot);
         tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
@@ -226,12 +235,12 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let speaks = tokio::select! {
         biased;
-        // Has not said a word yet: nothing to finish.
-        _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
-        first = tokio::time::timeout(limits.header_timeout, first_words(&stream)) => match first {
+        first = tokio::time::timeout(limits.silence_timeout, first_words(&stream)) => match first {
             Ok(Some(speaks)) => speaks,
             Ok(None) | Err(_) => return,
         },
+        // Asked after the socket: a request that has arrived is still answered. This one has not said a word.
+        _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
     };
     let pace = Pace::new(limits.header_timeout, Instant::now());
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));

@@ -86,7 +86,11 @@ async fn http2_with_prior_knowledge_runs_requests_side_by_side() {
 #[tokio::test]
 async fn whoever_does_not_complete_headers_in_time_is_disconnected() {
     for opening in ["", "P", "PRI * HTTP/2.0\r\n", "POST /echo HTTP/1.1\r\nhost: x\r\n"] {
-        let limits = ConnectionLimits { max_connections: 1, header_timeout: Duration::from_millis(20) };
+        let limits = ConnectionLimits {
+            max_connections: 1,
+            header_timeout: Duration::from_millis(20),
+            silence_timeout: Duration::from_millis(20),
+        };
         let server = Server::limited(echo(), limits).await;
         let mut client = server.connect().await;
         client.send(opening).await;
@@ -169,7 +173,7 @@ async fn what_the_router_does_not_have_is_answered_as_go_answers_it() {
 #[tokio::test]
 async fn beyond_the_limit_a_connection_waits_until_another_ends() {
     let (begun, go) = (closed(), closed());
-    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG };
+    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG, silence_timeout: LONG };
     let server = Server::limited(router(&begun, &go), limits).await;
     let mut first = server.connect().await;
     first.send(WAIT).await;

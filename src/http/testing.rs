@@ -42,7 +42,8 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(router: Router) -> Self {
-        Self::limited(router, ConnectionLimits { max_connections: 100, header_timeout: LONG }).await
+        Self::limited(router, ConnectionLimits { max_connections: 100, header_timeout: LONG, silence_timeout: LONG })
+            .await
     }
 
     pub(super) async fn limited(router: Router, limits: ConnectionLimits) -> Self {
