@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
+use rustix::net::RecvFlags;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -106,12 +106,10 @@ pub(super) async fn serve(
         tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
     // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
-    while let Some((stream, slot)) = acceptor.accept().now_or_never() {
+    for (stream, slot) in acceptor.left() {
         let open = Open::new(metrics.clone(), slot);
         tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
-    // From here the kernel refuses whoever dials.
-    drop(acceptor);
 
     stage.send_replace(Stage::Draining);
     tokio::select! {
@@ -159,6 +157,23 @@ impl Acceptor {
     }
 }
 
+impl Acceptor {
+    /// Closes the listener and gives the connections that the kernel had accepted for it, as far as there are slots.
+    /// From here the kernel refuses whoever dials.
+    fn left(self) -> Vec<(TcpStream, OwnedSemaphorePermit)> {
+        let Self { listener, slots, .. } = self;
+        // Asks the kernel itself: tokio learns of what has come only when it next waits.
+        let Ok(listener) = listener.into_std() else { return Vec::new() };
+        let next = || {
+            let slot = Arc::clone(&slots).try_acquire_owned().ok()?;
+            let (stream, _) = listener.accept().ok()?;
+            stream.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(stream).ok()?, slot))
+        };
+        std::iter::from_fn(next).collect()
+    }
+}
+
 /// Whether accepting failed only for a caller who has gone, so that the next one can be accepted at once.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -182,7 +197,21 @@ struct Protocols {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     Http1,
+    /// HTTP/1, for one request.
+    Http1Once,
     PerhapsHttp2,
+}
+
+impl Speaks {
+    /// By one or two bytes; `None` for none.
+    fn of(first: &[u8]) -> Option<Self> {
+        match first {
+            [] => None,
+            // HTTP/2 begins with `PRI * HTTP/2.0` (RFC 9113 § 3.4), and no method that is served here with `PR`.
+            [b'P'] | [b'P', b'R'] => Some(Self::PerhapsHttp2),
+            _ => Some(Self::Http1),
+        }
+    }
 }
 
 impl Protocols {
@@ -213,12 +242,16 @@ impl Protocols {
 /// Looks at the first bytes without taking them. `None` if the caller has gone.
 async fn first_words(stream: &TcpStream) -> Option<Speaks> {
     let mut first = [0; 2];
-    match stream.peek(&mut first).await {
-        Ok(0) | Err(_) => None,
-        // HTTP/2 begins with `PRI * HTTP/2.0` (RFC 9113 § 3.4), and no method that is served here with `PR`.
-        Ok(2) if first != *b"PR" => Some(Speaks::Http1),
-        Ok(_) => Some(Speaks::PerhapsHttp2),
-    }
+    let length = stream.peek(&mut first).await.ok()?;
+    Speaks::of(&first[..length])
+}
+
+/// The same of what has come already; `None` if that is nothing. Asks the kernel itself: tokio learns of it only when it
+/// next waits.
+fn words_so_far(stream: &TcpStream) -> Option<Speaks> {
+    let mut first = [0; 2];
+    let (length, _) = rustix::net::recv(stream, &mut first[..], RecvFlags::PEEK).ok()?;
+    Speaks::of(&first[..length])
 }
 
 /// Serves one connection until it ends, dawdles or is told to.
@@ -233,14 +266,27 @@ async fn connection(
     let _open = open;
     // An answer is one small write: waiting to fill a segment only delays it. Fails only if the caller has gone.
     let _ = stream.set_nodelay(true);
+    // A receiver of its own: `attend` must still see the change.
+    let mut told_to_stop = stage.clone();
     let speaks = tokio::select! {
         biased;
         first = tokio::time::timeout(limits.silence_timeout, first_words(&stream)) => match first {
             Ok(Some(speaks)) => speaks,
             Ok(None) | Err(_) => return,
         },
-        // Asked after the socket: a request that has arrived is still answered. This one has not said a word.
-        _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
+        _ = told_to_stop.wait_for(|stage| *stage != Stage::Running) => {
+            match words_so_far(&stream) {
+                // hyper would close a connection that has not begun a request when it is told to stop. So this one is not
+                // told, and closes by itself after its first answer.
+                Some(Speaks::Http1) => {
+                    stage.borrow_and_update();
+                    Speaks::Http1Once
+                }
+                // An HTTP/2 peer learns from our GOAWAY that nothing was processed.
+                Some(_) => Speaks::PerhapsHttp2,
+                None => return,
+            }
+        }
     };
     let pace = Pace::new(limits.header_timeout, Instant::now());
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
@@ -257,9 +303,11 @@ async fn connection(
         }
     });
     match speaks {
-        Speaks::Http1 => {
+        Speaks::Http1 | Speaks::Http1Once => {
+            let mut http1 = protocols.http1.clone();
+            http1.keep_alive(speaks == Speaks::Http1);
             // Pinned here and lent: an async function keeps what it is given beside what it makes of it.
-            let mut connection = pin!(protocols.http1.serve_connection(io, service));
+            let mut connection = pin!(http1.serve_connection(io, service));
             attend(connection.as_mut(), pace, limits, stage).await;
         }
         // Rare and large: apart, so that the usual connection need not reserve the room.

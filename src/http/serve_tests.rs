@@ -218,3 +218,20 @@ fn only_an_error_of_one_connection_is_no_reason_to_pause() {
     // EMFILE: out of file descriptors.
     assert!(!concerns_one_connection(&io::Error::from_raw_os_error(24)));
 }
+
+#[tokio::test]
+async fn a_request_that_has_arrived_when_a_stop_begins_is_still_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+    // The kernel has it, and the server has not looked yet.
+    let mut client = testing::Client::connect(address).await;
+    client.send(&testing::post("/echo", "hello")).await;
+    let mut silent = testing::Client::connect(address).await;
+    shutdown.begin();
+    let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, silence_timeout: LONG };
+    let metrics = testing::metrics().listener("ingest");
+    let served = tokio::spawn(serve(listener, limits, metrics, shutdown, crate::http::routes(echo())));
+    assert_eq!(client.reply(false).await.unwrap().body, "hello");
+    assert!(client.is_closed().await && silent.is_closed().await);
+    served.await.unwrap();
+}
