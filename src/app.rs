@@ -37,11 +37,20 @@ pub struct Listeners {
 
 /// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (key `{key}`): {error}; is another process using it? (ss -ltnp | grep {})", address.port())]
+#[error("cannot listen on {address} (key `{key}`): {error}; {}", remedy(error, *address))]
 pub struct BindError {
     address: SocketAddr,
     key: &'static str,
     error: io::Error,
+}
+
+fn remedy(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("another process has it: ss -ltnp | grep {}", address.port()),
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address".to_owned(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 are for privileged users: choose a higher one".to_owned(),
+        _ => "choose another address".to_owned(),
+    }
 }
 
 impl Listeners {
@@ -94,7 +103,13 @@ impl App {
         let mut errors = Vec::new();
         for target in &settings.targets {
             match Sender::new(target, clock, &mut keys) {
-                Ok(sender) => senders.push((target.name.clone(), sender)),
+                Ok(sender) => {
+                    if let Some(problem) = sender.credential_problem() {
+                        let target = target.name.as_str();
+                        tracing::error!(target, problem, "a target cannot deliver");
+                    }
+                    senders.push((target.name.clone(), sender));
+                }
                 Err(error) => errors.push(error),
             }
         }

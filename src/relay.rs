@@ -18,8 +18,8 @@ use crate::outcome::{Outcome, Reason, Verdict};
 use crate::sender::{Prepared, Sender};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
-use health::Health;
 pub use health::LastAttempt;
+use health::{Health, Turn};
 
 /// Delivers what was admitted.
 #[derive(Debug)]
@@ -54,11 +54,26 @@ pub struct TargetReadiness {
 }
 
 impl Target {
+    /// Takes note of a verdict, and tells an operator when the target breaks or is mended.
+    fn record(&self, verdict: &Verdict) {
+        let (target, reason) = (self.name.as_str(), verdict.reason());
+        match self.health.record(verdict) {
+            Turn::None => {}
+            Turn::Broke => tracing::error!(
+                target,
+                reason,
+                "the provider does not accept this target's credentials or topic: no push to it can arrive; \
+                 correct key, certificate, topic or project"
+            ),
+            Turn::Mended => tracing::info!(target, "the target delivers again"),
+        }
+    }
+
     /// The last verdict as it stands: a credential that was just renewed and is refused again is not old but wrong.
     fn settled(&self, verdict: Verdict) -> Verdict {
         let Verdict::NewCredential { reason } = verdict else { return verdict };
         let broken = Verdict::TargetBroken { reason };
-        self.health.record(&broken);
+        self.record(&broken);
         broken
     }
 }
@@ -180,7 +195,7 @@ impl Relay {
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
-            target.health.record(&verdict);
+            target.record(&verdict);
             let Next::Attempt { after } = policy::next(&verdict, tried, &self.limits, fastrand::f64()) else {
                 return Run { verdict: target.settled(verdict), attempts: tried.attempts, elapsed: tried.elapsed };
             };

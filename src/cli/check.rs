@@ -30,10 +30,17 @@ impl Check {
         let mut keys = KeysInUse::default();
         for target in &loaded.settings.targets {
             match Sender::new(target, &Clock::System, &mut keys) {
-                Ok(sender) => {
-                    let state = sender.credential_problem().unwrap_or_else(|| "credentials read".to_owned());
-                    lines.push(format!("target {} ({}): {state}", target.name, sender.platform().as_str()));
-                }
+                // `serve` starts with it, for the sake of the other targets; whoever asks wants to know.
+                Ok(sender) => match sender.credential_problem() {
+                    Some(problem) => problems.push(format!("target `{}`: {problem}", target.name)),
+                    None => {
+                        lines.push(format!(
+                            "target {} ({}): credentials read",
+                            target.name,
+                            sender.platform().as_str()
+                        ));
+                    }
+                },
                 Err(error) => problems.push(error.to_string()),
             }
         }
@@ -47,7 +54,7 @@ impl Check {
             println!("{line}");
         }
         let servers = loaded.settings.admission.servers.len();
-        println!("The configuration is right: {} targets, {servers} servers.", loaded.settings.targets.len());
+        println!("The configuration is right. Targets: {}, servers: {servers}.", loaded.settings.targets.len());
         Ok(())
     }
 }

@@ -66,6 +66,11 @@ pub(super) struct Send {
 impl Send {
     #[allow(clippy::print_stdout, reason = "the answer is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
+        if !self.token.is_ascii() {
+            return Err(Failure::running(
+                "--token holds characters no device token has: is a part of it cut off as “…”?",
+            ));
+        }
         let device = DeviceToken::new(self.token).ok_or_else(|| Failure::running("--token is empty"))?;
         let key = match &self.key {
             Some(path) => Some(read_key(path)?),
@@ -84,7 +89,13 @@ impl Send {
         };
         let answer = super::block_on(post(&self.url, &push.body(key.as_ref())))?;
         println!("{answer}");
-        if answer.is_ok() { Ok(()) } else { Err(Failure::running("the push was not accepted")) }
+        if answer.is_ok() {
+            Ok(())
+        } else if answer.status == "REMOVE" {
+            Err(Failure::running("the provider says that this device token is dead; the relay's log has its reason"))
+        } else {
+            Err(Failure::running("the push was not accepted"))
+        }
     }
 }
 

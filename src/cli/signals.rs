@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once.
+//! SIGTERM, SIGINT and SIGHUP: the first asks for a soft stop, the second ends at once.
 
 use std::time::Duration;
 
@@ -12,12 +12,15 @@ pub(super) fn watch(shutdown: &Shutdown, deadline: Duration) -> Result<(), Failu
     let listen = |kind| signal(kind).map_err(|error| Failure::running(format!("cannot listen for signals: {error}")));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    // A terminal that is closed. Nothing is reloaded yet, and ending without a word would drop what runs.
+    let mut hangup = listen(SignalKind::hangup())?;
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
+                _ = hangup.recv() => "SIGHUP",
             }
         };
         let first = next().await;

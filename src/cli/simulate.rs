@@ -21,10 +21,12 @@ Writes made-up credentials and a relay configuration into --folder, so that a re
 
   pushrelay simulate --folder demo
   pushrelay serve --config demo/pushrelay.toml
-  pushrelay send --platform apple_rn-v2 --token 00c0ffee… --server-id demo-server --key demo/server.pem
+  pushrelay send --platform apple_rn-v2 \
+    --token 00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee --server-id demo-server --key demo/server.pem
 
 Device tokens ask for outcomes (one that begins with dead0410 is unregistered), and faults of every kind are set over
-HTTP: docs/simulator.md lists them.")]
+HTTP: docs/simulator.md lists them. Each start makes new credentials (--overwrite replaces the last ones): restart the relay
+then, too.")]
 pub(super) struct Simulate {
     /// Where the credentials and the relay's configuration are written.
     #[arg(long, value_name = "FOLDER", default_value = "simulator")]

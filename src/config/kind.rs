@@ -185,12 +185,22 @@ impl Kind {
             Self::Proxy => proxy::parse(text).map(Value::Proxy),
             // Only ASCII goes in: tracing-subscriber 0.3.23 panics when a directive such as ` A¡=` makes it cut inside a
             // character. Names of Rust modules with other letters do not occur here.
+            Self::Filter if !names_levels(text) => Err(otherwise("a log filter: a bare word in it must be a level")),
             Self::Filter if text.is_ascii() && tracing_subscriber::EnvFilter::try_new(text).is_ok() => {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Filter => Err(otherwise("a log filter")),
         }
     }
+}
+
+/// Whether each bare word of a filter is a level. The library takes any other for the name of a module, of which
+/// everything is wanted and of all others nothing: a slip of the pen would silence the log.
+fn names_levels(filter: &str) -> bool {
+    filter.split(',').map(str::trim).filter(|word| !word.contains(['=', '['])).all(|word| {
+        let levels = ["", "off", "error", "warn", "info", "debug", "trace"];
+        levels.iter().any(|level| word.eq_ignore_ascii_case(level))
+    })
 }
 
 /// `1024`-based sizes only: whoever writes `KB` may mean either.
@@ -310,6 +320,7 @@ mod tests {
         assert_eq!(Kind::Filter.parse(" A¡=").unwrap_err().what, "` A¡=` is not a log filter");
         assert!(Kind::Filter.parse("pushrelay=debug,info").is_ok());
         assert!(Kind::Filter.parse("pushrelay=loud").is_err());
+        assert!(Kind::Filter.parse("inof").is_err(), "would be taken for a module's name");
     }
 
     proptest! {

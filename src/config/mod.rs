@@ -184,7 +184,7 @@ fn http(
         }
         (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
             let what = "health and metrics can be read by whoever reaches the address of chat servers";
-            let remedy = "give them an address of their own, such as \"127.0.0.1:8067\"";
+            let remedy = "give them an address of their own, such as \"127.0.0.1:9066\"";
             findings.warning(&place, "ops.listen", what, remedy);
         }
         _ => {}

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::outcome::{Reason, Verdict};
 
-/// Attempts in a row that must meet passing trouble before the target counts as unable to deliver. One slow answer is
-/// no outage; five without a single success in between are.
+/// Attempts in a row that must meet passing trouble before the target counts as unable to deliver. More than one
+/// push makes by default, since one phone can be refused for its own sake (`TooManyRequests`).
 const TROUBLE_IN_A_ROW: u32 = 5;
 
 /// How long what the attempts said holds without a further one: 60 s. Whoever takes a relay that is not ready out of service
@@ -26,6 +26,16 @@ pub struct LastAttempt {
     pub reason: Option<Reason>,
     /// Age in seconds.
     pub seconds_ago: u64,
+}
+
+/// What a verdict changes about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    None,
+    /// Its credentials are refused, and were not by the verdict before.
+    Broke,
+    /// It delivers, and its credentials were refused by the verdict before.
+    Mended,
 }
 
 /// The memory of one target.
@@ -50,7 +60,8 @@ impl Health {
         Self { clock, trouble_in_a_row: AtomicU32::new(0), last: Mutex::new(None) }
     }
 
-    pub(super) fn record(&self, verdict: &Verdict) {
+    /// Takes note of a verdict.
+    pub(super) fn record(&self, verdict: &Verdict) -> Turn {
         match verdict {
             Verdict::Retry { .. } => {
                 // Wraps after four thousand million failures without one success; it then reads as healthy for five.
@@ -64,7 +75,12 @@ impl Health {
             broken: matches!(verdict, Verdict::TargetBroken { .. }),
             at: self.clock.now(),
         };
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(last);
+        let before = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(last);
+        match (before.is_some_and(|before| before.broken), verdict) {
+            (false, Verdict::TargetBroken { .. }) => Turn::Broke,
+            (true, Verdict::Delivered) => Turn::Mended,
+            _ => Turn::None,
+        }
     }
 
     pub(super) fn last(&self) -> Option<LastAttempt> {
@@ -134,8 +150,12 @@ mod tests {
     #[test]
     fn a_refused_credential_is_a_problem_at_once() {
         let health = Health::new(Clock::System);
-        health.record(&Verdict::TargetBroken { reason: "InvalidProviderToken" });
+        let broken = Verdict::TargetBroken { reason: "InvalidProviderToken" };
+        assert_eq!(health.record(&broken), Turn::Broke);
+        assert_eq!(health.record(&broken), Turn::None, "an operator is told once");
         assert!(health.problem().unwrap().ends_with("InvalidProviderToken"));
         assert_eq!(health.last().unwrap().verdict, "target_broken");
+        assert_eq!(health.record(&Verdict::Delivered), Turn::Mended);
+        assert_eq!(health.record(&Verdict::Delivered), Turn::None);
     }
 }

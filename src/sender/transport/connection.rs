@@ -16,6 +16,9 @@ use super::gather::Gather;
 use super::slots::Tuning;
 use super::trouble::Trouble;
 
+/// What is said of a connection that ended as both sides agreed.
+pub(super) const ORDERLY: &str = "closed";
+
 /// Response headers, in bytes: Apple's are a status, an id and a date.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 
@@ -83,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, report: &impl Report) -> Poll<Ended> {
         if let Poll::Ready(result) = self.h2.poll_unpin(cx) {
             return Poll::Ready(match result {
-                Ok(()) => ended(Trouble::ConnectionLost, "closed"),
+                Ok(()) => ended(Trouble::ConnectionLost, ORDERLY),
                 Err(error) => ended(Trouble::of(&error), error),
             });
         }

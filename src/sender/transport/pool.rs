@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{ConnectError, Target};
-use super::connection::{Driver, Ended, Report, handshake};
+use super::connection::{Driver, Ended, ORDERLY, Report, handshake};
 use super::slots::{Id, Slots, Tuning};
 use super::trouble::Trouble;
 
@@ -212,7 +212,8 @@ impl Membership {
             is_failure
         };
         // Not under the lock: a line may have to wait for whoever reads the log.
-        if is_failure {
+        // One that was closed in an orderly way may have answered a request whose caller has not looked yet.
+        if is_failure && detail != ORDERLY {
             tracing::warn!(peer, reason, detail, "connection ended before it answered any request");
         } else {
             tracing::debug!(peer, reason, detail, "connection ended");
