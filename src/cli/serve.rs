@@ -20,7 +20,7 @@ The file is TOML; config/pushrelay.toml in the source documents every key. Any k
 environment: PUSHRELAY_AUTH__MODE=observe sets `mode` in `[auth]`. All problems of a configuration are reported at once,
 and nothing starts until there are none.
 
-Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at once."
+Signals: SIGTERM, SIGINT and SIGHUP stop taking requests and finish those that run; a second one ends at once."
 )]
 pub(super) struct Serve {
     /// The configuration file; without one, the environment says it all.
