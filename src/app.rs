@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 
-/// What runs. The commit is known to a build that sets `PUSHRELAY_COMMIT`, as the pipeline and the image do.
+/// What runs. The commit is known to a build that sets `PUSHRELAY_COMMIT`; the image takes it as a build argument.
 pub const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
     hash: match option_env!("PUSHRELAY_COMMIT") {

@@ -1,6 +1,7 @@
 //! One notification's way: find its target, build what the provider reads, try within the deadline, say how it went.
 //!
-//! Takes only what was admitted, knows no HTTP, and leaves exactly one metric and one log line per notification.
+//! Takes only what was admitted, knows no HTTP, and counts and logs each notification once, at its end. One that is cut off
+//! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 
 mod health;
 
