@@ -38,6 +38,17 @@ pub enum ProviderSettings {
     Fcm(fcm::FcmSettings),
 }
 
+/// A target that is configured and cannot be used. The others are served all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What chat servers call it.
+    pub name: TargetName,
+    /// Whose phones it would reach.
+    pub platform: Platform,
+    /// What is wrong and what to do about it.
+    pub problem: String,
+}
+
 /// Why a target could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("target `{target}`: {problem}")]
