@@ -94,7 +94,7 @@ impl Apns {
             }
         };
         let tls = network.tls_config(certified).map_err(|error| failed(error.to_string()))?;
-        let proxy = network.proxy.for_url(&endpoint);
+        let proxy = network.proxy.for_url(&endpoint).map_err(|error| failed(error.to_string()))?;
         let peer =
             Target::new(&endpoint, proxy, tls, network.connect_timeout).map_err(|error| failed(error.to_string()))?;
         let origin = endpoint.as_str().trim_end_matches('/').to_owned();
