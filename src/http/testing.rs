@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::HttpSettings;
+use super::{ClientAddressSettings, HttpSettings};
 use super::serve::{ConnectionLimits, serve};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
@@ -30,6 +30,8 @@ pub(super) fn settings() -> HttpSettings {
         body_timeout: LONG,
         max_in_flight: 100,
         max_connections: 100,
+        client_address: ClientAddressSettings::default(),
+        throttle: None,
     }
 }
 
