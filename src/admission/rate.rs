@@ -95,8 +95,10 @@ pub fn whole_seconds(time: Duration) -> u64 {
 
 /// One rate for each of many keys.
 ///
-/// Memory: at most `max_keys` buckets of 17 bytes in hash tables that are between 7/16 and 7/8 full, so 20 to 39 bytes a
-/// key. Measured (resident memory, a million random keys offered): 1.5 MiB for 50,000 keys, 34 MiB for a million.
+/// Memory: 17 bytes a key in hash tables that are at least 7/16 full when they have come to their size, so at most 39
+/// bytes for each of `max_keys`, and what the allocator rounds up. Measured with jemalloc as resident memory, after eight
+/// times as many keys as are remembered: 1.7 MiB (36 bytes a key) for 50,000, 40 MiB (42 bytes) for a million. It is
+/// taken when keys come, and then kept. A check takes about 70 ns, most of it for the hash and the clock.
 #[derive(Debug)]
 pub struct Rates {
     limiter: RateLimiter<u64, Buckets, Hands, StateInformationMiddleware>,

@@ -140,9 +140,8 @@ fn whoever_is_forgotten_starts_anew() {
 fn many_threads_together_are_allowed_no_more_than_one() {
     let (rates, _clock) = rates(per_second(1_000), 100_000);
     let allowed: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| (0..1_000).filter(|_| rates.check("shared").is_ok()).count()))
-            .collect();
+        let threads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| (0..1_000).filter(|_| rates.check("shared").is_ok()).count())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert_eq!(allowed, 1_000);

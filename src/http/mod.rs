@@ -2,8 +2,8 @@
 //! say into answers. It decides neither who may send nor how hard to try.
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
-//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a request is,
-//! `throttle` how often anyone may ask.
+//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a
+//! request is, `throttle` how often anyone may ask.
 
 mod answer;
 mod client_address;
@@ -188,7 +188,7 @@ fn routes(router: Router) -> Routes {
 fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
     let others = routes(router);
     let throttle = edge.throttle.clone();
-    let routes = Routes::new(move |request, peer| {
+    let unlimited = Routes::new(move |request, peer| {
         if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
             let (edge, body) = (Arc::clone(&edge), request.into_body());
             Box::pin(async move { edge.send_push(body).await })
@@ -197,8 +197,8 @@ fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
         }
     });
     match throttle {
-        Some(throttle) => throttle.before(routes),
-        None => routes,
+        Some(throttle) => throttle.before(unlimited),
+        None => unlimited,
     }
 }
 

@@ -48,7 +48,7 @@ pub struct ThrottleSettings {
     pub burst: NonZeroU32,
     /// Who counts as one client.
     pub vary: Vary,
-    /// The most clients that are remembered, at 20 to 39 bytes each. Beyond it those that were not seen for long are
+    /// The most clients that are remembered, at about 40 bytes each. Beyond it those that were not seen for long are
     /// forgotten, and start anew if they come back.
     pub max_keys: usize,
 }
@@ -223,7 +223,8 @@ impl Lines {
         let next = self.next.load(Ordering::Relaxed);
         let later = now.saturating_add(nanoseconds(LINE_INTERVAL));
         let won = now >= next && self.next.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        won.then(|| self.unsaid.swap(0, Ordering::Relaxed))
+        // None are left if a thread that was slower to get here has its count in another's line.
+        won.then(|| self.unsaid.swap(0, Ordering::Relaxed)).filter(|requests| *requests > 0)
     }
 }
 

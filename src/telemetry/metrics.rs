@@ -147,10 +147,7 @@ impl Metrics {
             ),
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
-            throttled: counter(
-                "pushrelay_throttled_total",
-                "Requests turned away because their client asked more often than it may",
-            ),
+            throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: gauges("pushrelay_connections", "Open connections from callers", "listener"),
             connections_accepted: counters(
                 r,
