@@ -123,7 +123,7 @@ impl App {
         };
         let relay = Arc::new(Relay::new(senders, settings.delivery, clock.clone(), Arc::clone(&metrics)));
         let admission = Arc::new(Admission::new(settings.admission, clock.clone()));
-        let edge = Edge::new(&settings.http, settings.compatibility, BUILD, admission, relay, metrics);
+        let edge = Edge::new(&settings.http, settings.compatibility, BUILD, admission, relay, metrics, clock);
         Ok(Self { edge, shutdown: shutdown.clone(), summary })
     }
 

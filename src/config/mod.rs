@@ -227,6 +227,8 @@ fn http(
         body_timeout: http.duration("body_timeout"),
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
+        client_address: crate::http::ClientAddressSettings::default(),
+        throttle: None,
     }
 }
 

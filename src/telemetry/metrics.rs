@@ -49,6 +49,7 @@ pub struct Metrics {
     observed_refusals: IntCounterVec,
     in_flight: IntGauge,
     overload: IntCounter,
+    throttled: IntCounter,
     connections: IntGaugeVec,
     connections_accepted: IntCounterVec,
     target_ready: IntGaugeVec,
@@ -146,6 +147,7 @@ impl Metrics {
             ),
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
+            throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: gauges("pushrelay_connections", "Open connections from callers", "listener"),
             connections_accepted: counters(
                 r,
@@ -236,6 +238,11 @@ impl Metrics {
     /// A request was turned away because too many were being worked on.
     pub fn overloaded(&self) {
         self.overload.inc();
+    }
+
+    /// A request was turned away because its client asks more often than it may.
+    pub fn throttled(&self) {
+        self.throttled.inc();
     }
 
     /// How many requests are being worked on. Set when somebody looks rather than at each request.
