@@ -7,6 +7,7 @@
 //! Nothing here opens a socket, reads the process's environment or starts anything.
 
 mod document;
+mod edge;
 mod environment;
 mod files;
 mod finding;
@@ -24,7 +25,6 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,6 @@ pub use migrate::{Migrated, migrate};
 use values::Values;
 
 use crate::delivery::DeliverySettings;
-use crate::http::HttpSettings;
 use crate::notification::Compatibility;
 use crate::telemetry::log::{LogFormat, LogSettings};
 
@@ -172,7 +171,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         findings.problem(&place, "target", "there is none", remedy);
     }
     let delivery = delivery(document, directory, shutdown_deadline, findings);
-    let http = http(document, directory, listen, findings);
+    let http = edge::http(document, directory, listen, findings);
     let log = log(document, directory, findings);
     let mut servers = Vec::new();
     for section in document.sections(&keys::SERVER) {
@@ -193,49 +192,6 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         compatibility,
         shutdown_deadline,
     }
-}
-
-fn http(
-    document: &mut Document,
-    directory: &Path,
-    (listen, listen_place): (SocketAddr, Option<Place>),
-    findings: &mut Findings,
-) -> HttpSettings {
-    let is_reference = document.is_reference;
-    let ops = Values::check(document.section(&keys::OPS), directory, findings);
-    let ops_listen = ops.optional_address("listen");
-    match (ops_listen, listen_place) {
-        (Some(ops_listen), Some(_)) if overlap(listen, ops_listen) => {
-            let remedy = "choose another port, or take it out to have health and metrics on `listen`";
-            ops.problem(findings, "listen", "is the address of chat servers as well (listen)", remedy);
-        }
-        // The reference has no other listener for them.
-        (None, Some(_)) if is_reference => {}
-        (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
-            let what = "health and metrics can be read by whoever reaches the address of chat servers";
-            let remedy = "give them an address of their own, such as \"127.0.0.1:9066\"";
-            findings.warning(&place, "ops.listen", what, remedy);
-        }
-        _ => {}
-    }
-    let http = Values::check(document.section(&keys::HTTP), directory, findings);
-    HttpSettings {
-        listen,
-        ops_listen,
-        max_body_bytes: http.number("max_body"),
-        header_timeout: http.duration("header_timeout"),
-        body_timeout: http.duration("body_timeout"),
-        max_in_flight: http.number("max_in_flight"),
-        max_connections: http.number("max_connections"),
-        client_address: crate::http::ClientAddressSettings::default(),
-        throttle: None,
-    }
-}
-
-/// Whether both cannot be bound at once. (Port 0 asks for any free port.)
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 fn delivery(
