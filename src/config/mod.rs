@@ -53,6 +53,10 @@ pub struct Settings {
     pub delivery: crate::delivery::DeliverySettings,
     /// Where to; never empty, and no two of the same name.
     pub targets: Vec<crate::sender::TargetSettings>,
+    /// Targets of the file that could not be read and are left out, so that the others run.
+    pub left_out: Vec<crate::sender::LeftOut>,
+    /// Whether a target that cannot be set up is left out as well, instead of keeping the relay from starting.
+    pub tolerate_broken_targets: bool,
     /// Log lines.
     pub log: crate::telemetry::log::LogSettings,
     /// How closely the reference is followed.
@@ -166,7 +170,17 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let no_server = document.lacks(&keys::SERVER);
     let auth = Values::check(document.section(&keys::AUTH), directory, findings);
     let admission = servers::admission(&auth, servers, no_server, findings);
-    Settings { http, admission, delivery, targets, log, compatibility, shutdown_deadline }
+    Settings {
+        http,
+        admission,
+        delivery,
+        targets,
+        left_out: Vec::new(),
+        tolerate_broken_targets: false,
+        log,
+        compatibility,
+        shutdown_deadline,
+    }
 }
 
 fn http(
@@ -198,6 +212,7 @@ fn http(
         body_timeout: http.duration("body_timeout"),
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
+        serve_metrics: true,
     }
 }
 

@@ -32,7 +32,7 @@ impl Running {
             Compatibility::Improved,
             Build { version: "1.2.3", hash: "abc" },
             Arc::new(Admission::new(admission, clock.clone())),
-            Arc::new(Relay::new(vec![], delivery, clock, Arc::clone(&metrics))),
+            Arc::new(Relay::new(vec![], vec![], Compatibility::Improved, delivery, clock, Arc::clone(&metrics))),
             metrics,
         );
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();

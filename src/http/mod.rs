@@ -55,6 +55,8 @@ pub struct HttpSettings {
     pub max_in_flight: usize,
     /// The most open connections.
     pub max_connections: usize,
+    /// Whether `/metrics` is there; without it the path is answered like any that is not.
+    pub serve_metrics: bool,
 }
 
 /// What runs: the answer to `GET /version`.
@@ -84,6 +86,7 @@ pub struct Edge {
     gate: Arc<Gate>,
     compatibility: Compatibility,
     limits: ConnectionLimits,
+    serve_metrics: bool,
     build: Build,
 }
 
@@ -114,6 +117,7 @@ impl Edge {
                 header_timeout: settings.header_timeout,
                 silence_timeout: pace::IDLE_TIMEOUT,
             },
+            serve_metrics: settings.serve_metrics,
             build,
         }
     }
@@ -132,12 +136,13 @@ impl Edge {
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
+            serve_metrics: edge.serve_metrics,
         }));
         let pushes = Router::new()
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build));
+            .merge(ops::home(edge.build, edge.compatibility));
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
@@ -201,7 +206,7 @@ async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Ans
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::acknowledge(&edge.gate, &edge.metrics, request.into_body()).await
+    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body()).await
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub(super) fn settings() -> HttpSettings {
         body_timeout: LONG,
         max_in_flight: 100,
         max_connections: 100,
+        serve_metrics: true,
     }
 }
 
