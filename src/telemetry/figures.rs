@@ -17,7 +17,7 @@ pub(super) struct Figure {
 }
 
 struct Figures<R> {
-    figures: &'static [Figure],
+    all: &'static [Figure],
     descs: Vec<Desc>,
     read: R,
 }
@@ -31,7 +31,7 @@ where
         Desc::new(figure.name.to_owned(), figure.help.to_owned(), Vec::new(), HashMap::new())
             .expect("the name is a well-formed literal")
     });
-    let collector = Figures { figures, descs: descs.collect(), read };
+    let collector = Figures { all: figures, descs: descs.collect(), read };
     registry.register(Box::new(collector)).expect("each metric's name is registered once");
 }
 
@@ -45,7 +45,7 @@ where
 
     fn collect(&self) -> Vec<MetricFamily> {
         let values = (self.read)();
-        let known = self.figures.iter().zip(values).filter_map(|(figure, value)| Some((figure, value?)));
+        let known = self.all.iter().zip(values).filter_map(|(figure, value)| Some((figure, value?)));
         known.map(|(figure, value)| family(figure, value)).collect()
     }
 }

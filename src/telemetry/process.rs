@@ -58,7 +58,7 @@ fn limit(resource: Resource) -> f64 {
     getrlimit(resource).current.unwrap_or(u64::MAX) as f64
 }
 
-/// What `/proc/[pid]/stat` says (proc_pid_stat(5)).
+/// What `/proc/[pid]/stat` says (`proc_pid_stat(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     /// User and system time.
@@ -86,7 +86,7 @@ impl Stat {
     }
 }
 
-/// Seconds after the Unix epoch, from `/proc/stat` (proc_stat(5)).
+/// Seconds after the Unix epoch, from `/proc/stat` (`proc_stat(5)`).
 fn booted_at(stat: &str) -> Option<f64> {
     stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
