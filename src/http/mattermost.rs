@@ -30,7 +30,8 @@ const CHANNEL_NAME_BYTES: usize = 64;
 /// The most of a server id that an error repeats, characters. Mattermost's own are 26. The reference repeats it whole.
 const SHOWN_SERVER_ID_CHARS: usize = 64;
 
-/// Why a push was not understood. `Display` is the text for the caller; it quotes nothing of the body but the server id.
+/// Why a push was not understood. `Display` is the text for the log, and usually for the caller; it quotes nothing of the
+/// body but the server id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPush {
     /// The body is not what it should be.
@@ -47,7 +48,8 @@ pub enum BadPush {
     },
 }
 
-/// Why an acknowledgement was not understood. `Display` is the text for the caller; it quotes nothing of the body.
+/// Why an acknowledgement was not understood. `Display` is the text for the log, and usually for the caller; it quotes
+/// nothing of the body.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAck {
     /// The body is not what it should be.
@@ -62,6 +64,40 @@ pub enum BadAck {
     /// `type` is absent or empty.
     #[error("Failed because of missing ack type")]
     MissingType,
+}
+
+impl BadPush {
+    /// For the caller.
+    pub fn text(&self, compatibility: Compatibility) -> String {
+        match (self, compatibility) {
+            (Self::Unreadable(unreadable), Compatibility::Strict) => {
+                format!("Failed to read message body: {}", in_gos_words(unreadable))
+            }
+            (bad, _) => bad.to_string(),
+        }
+    }
+}
+
+impl BadAck {
+    /// For the caller.
+    pub fn text(&self, compatibility: Compatibility) -> String {
+        match (self, compatibility) {
+            (Self::Unreadable(unreadable), Compatibility::Strict) => {
+                format!("Failed to read ack body: {}", in_gos_words(unreadable))
+            }
+            (bad, _) => bad.to_string(),
+        }
+    }
+}
+
+/// What Go's decoder says of a body that ends too early. What it says of others names its own types and states; ours says
+/// the same in other words.
+fn in_gos_words(unreadable: &Unreadable) -> String {
+    match unreadable {
+        Unreadable::Empty => "EOF".to_owned(),
+        Unreadable::EndsEarly => "unexpected EOF".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// A phone's receipt, forwarded by its chat server.

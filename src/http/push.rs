@@ -47,7 +47,7 @@ where
         Ok(outcome) => answer::outcome(compatibility, &outcome),
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
-        Err(Declined::Malformed(bad)) => answer::failed(compatibility, StatusCode::OK, bad.to_string()),
+        Err(Declined::Malformed(bad)) => answer::failed(compatibility, StatusCode::OK, bad.text(compatibility)),
         Err(Declined::Refused(refusal)) => refused(compatibility, refusal.is_rate(), refusal.to_string()),
     };
     metrics.request(began.elapsed());
@@ -148,7 +148,7 @@ where
         Err(bad) => {
             metrics.bad_request();
             tracing::warn!(problem = %bad, "a receipt could not be understood");
-            answer::failed(compatibility, StatusCode::OK, bad.to_string())
+            answer::failed(compatibility, StatusCode::OK, bad.text(compatibility))
         }
     }
 }

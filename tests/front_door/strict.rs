@@ -139,14 +139,14 @@ async fn a_target_that_could_not_be_set_up_is_left_out_and_the_others_deliver() 
     let (status, report) = scene.ready().await;
     assert_eq!((status, &report["status"]), (503, &json!("a target could not be set up")));
     let targets = report["targets"].as_array().unwrap();
-    let states: Vec<_> = targets.iter().map(|target| (&target["name"], &target["ready"])).collect();
+    let ready: Vec<_> = targets.iter().map(|target| (&target["name"], &target["ready"])).collect();
     let expected = [
         (&json!("android"), &json!(false)),
         (&json!("android_rn"), &json!(true)),
         (&json!("apple_rn"), &json!(true)),
         (&json!("apple_rnbeta"), &json!(false)),
     ];
-    assert_eq!(states, expected);
+    assert_eq!(ready, expected);
     assert_eq!(
         targets[0],
         json!({"name": "android", "platform": "android", "ready": false, "problem": "no such file"})
