@@ -37,6 +37,7 @@ pub(super) fn http(
         }
         _ => {}
     }
+    let serve_metrics = ops.flag("metrics");
     let client_ip = Values::check(document.section(&keys::CLIENT_IP), directory, findings);
     let client_address = client_address(&client_ip, findings);
     let throttle = Values::check(document.section(&keys::THROTTLE), directory, findings);
@@ -50,6 +51,7 @@ pub(super) fn http(
         body_timeout: http.duration("body_timeout"),
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
+        serve_metrics,
         client_address,
         throttle,
     }

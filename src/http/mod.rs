@@ -67,6 +67,8 @@ pub struct HttpSettings {
     pub client_address: ClientAddressSettings,
     /// How often one client may ask; without it as often as there is room.
     pub throttle: Option<ThrottleSettings>,
+    /// Whether `/metrics` is there; without it the path is answered like any that is not.
+    pub serve_metrics: bool,
 }
 
 /// What runs: the answer to `GET /version`.
@@ -97,6 +99,7 @@ pub struct Edge {
     throttle: Option<Arc<Throttle>>,
     compatibility: Compatibility,
     limits: ConnectionLimits,
+    serve_metrics: bool,
     build: Build,
 }
 
@@ -132,6 +135,7 @@ impl Edge {
                 header_timeout: settings.header_timeout,
                 silence_timeout: pace::IDLE_TIMEOUT,
             },
+            serve_metrics: settings.serve_metrics,
             build,
         }
     }
@@ -150,12 +154,13 @@ impl Edge {
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
+            serve_metrics: edge.serve_metrics,
         }));
         let pushes = Router::new()
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build));
+            .merge(ops::home(edge.build, edge.compatibility));
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
@@ -224,7 +229,7 @@ async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Ans
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::acknowledge(&edge.gate, &edge.metrics, request.into_body()).await
+    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body()).await
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! What operators see: log lines and metrics. Nothing here decides anything, and nothing here can hold a device token
 //! or a message: the functions take ids, names from the configuration and words from fixed tables.
 
+mod figures;
 mod line;
 pub mod log;
 pub mod metrics;
+#[cfg(target_os = "linux")]
+mod process;
 mod series;
 mod sink;

@@ -11,4 +11,5 @@ mod auth;
 mod credentials;
 mod network;
 mod process;
+mod strict;
 mod verdicts;

@@ -42,9 +42,12 @@ pub struct Plan {
     pub clock: Option<Clock>,
     /// Puts further files beside the configuration.
     pub files: Option<PutFiles>,
+    /// Changes what was made of the configuration.
+    pub settings: Option<ChangeSettings>,
 }
 
 type ChangeSimulator = Box<dyn FnOnce(&mut SimulatorSettings)>;
+type ChangeSettings = Box<dyn FnOnce(&mut config::Settings)>;
 type PutFiles = Box<dyn FnOnce(&Path, &Credentials)>;
 
 /// Everything on stage. Dropping it stops the relay at once.
@@ -99,8 +102,11 @@ impl Scene {
         let file = folder.path().join("pushrelay.toml");
         std::fs::write(&file, &text).unwrap();
 
-        let loaded =
+        let mut loaded =
             config::load(Some(&file), std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        if let Some(change) = plan.settings {
+            change(&mut loaded.settings);
+        }
         let shutdown = Shutdown::new();
         let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
         let relay = listeners.ingest.local_addr().unwrap();
