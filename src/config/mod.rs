@@ -249,7 +249,7 @@ fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> Lo
         let what = "writes several lines for each notification, which costs time and disk";
         log.warning(findings, "filter", what, "set it back to \"info\" when you have seen enough");
     }
-    LogSettings { format, filter }
+    LogSettings { console: true, file: None, format, filter }
 }
 
 fn report_duplicates(document: &Document, group: &Group, key: &str, findings: &mut Findings) {
