@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::clock::Clock;
+
 /// What a log file and its archives may be at most: a group may read them, for a log collector; others may not.
 pub(super) const MODE: u32 = 0o640;
 
@@ -194,12 +196,17 @@ impl State {
 impl Archive {
     /// Starts the thread, and with what earlier runs left. It keeps `keep` rotated files and complains to `stderr`, which
     /// may block: then only archiving waits.
-    pub(super) fn start(names: Names, keep: u32, stderr: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(
+        names: Names,
+        keep: u32,
+        clock: Clock,
+        stderr: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.state().rotated = true;
         let working = Arc::clone(&shared);
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let work = move || working.run(&names, keep, Complaints { stderr, said: None });
+        let work = move || working.run(&names, keep, Complaints { stderr, clock, said: None });
         thread::Builder::new().name("log-archive".to_owned()).spawn(work)?;
         Ok(Self(shared))
     }
@@ -287,13 +294,16 @@ fn tidy(names: &Names, keep: usize) -> io::Result<()> {
 /// Lines on standard error, not too many.
 struct Complaints<W> {
     stderr: W,
-    said: Option<Instant>,
+    clock: Clock,
+    /// When the last one was, on the clock that never goes back.
+    said: Option<tokio::time::Instant>,
 }
 
 impl<W: Write> Complaints<W> {
     fn say(&mut self, complaint: &str) {
-        if self.said.is_none_or(|said| said.elapsed() >= COMPLAINTS_EVERY) {
-            self.said = Some(Instant::now());
+        let now = self.clock.now();
+        if self.said.is_none_or(|said| now - said >= COMPLAINTS_EVERY) {
+            self.said = Some(now);
             // There is no other place to say so.
             let _ = writeln!(self.stderr, "pushrelay: {complaint}");
         }
@@ -302,4 +312,4 @@ impl<W: Write> Complaints<W> {
 
 #[cfg(test)]
 #[path = "archive_tests.rs"]
-mod tests;
+pub(super) mod tests;

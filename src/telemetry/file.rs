@@ -85,7 +85,8 @@ impl LogFile {
             _ => settings.path.clone(),
         };
         let names = Names::of(&path).ok_or_else(no_file)?;
-        let archive = Archive::start(names.clone(), settings.keep, stderr).map_err(LogError::NoThread)?;
+        let archive =
+            Archive::start(names.clone(), settings.keep, clock.clone(), stderr).map_err(LogError::NoThread)?;
         let file = Self {
             path,
             max_bytes: settings.max_bytes,
@@ -268,12 +269,20 @@ impl Open {
 
     /// Writes as many of these whole lines as the disk takes; an error if it takes none.
     fn append(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.append_with(lines, write_until_failure)
+    }
+
+    fn append_with(
+        &mut self,
+        lines: &[u8],
+        write: impl FnOnce(&mut File, &[u8]) -> (usize, Option<io::Error>),
+    ) -> io::Result<usize> {
         if self.is_torn {
             self.file.write_all(b"\n")?;
             self.bytes += 1;
             self.is_torn = false;
         }
-        let (taken, failure) = write_until_failure(&mut self.file, lines);
+        let (taken, failure) = write(&mut self.file, lines);
         let whole = failure.as_ref().map_or(taken, |_| whole_lines(&lines[..taken], u64::MAX));
         self.bytes += u64::try_from(whole).unwrap_or(u64::MAX);
         if taken > whole && self.is_regular {
@@ -312,7 +321,7 @@ fn whole_lines(lines: &[u8], room: u64) -> usize {
 }
 
 /// How many bytes went out, and what stopped them.
-fn write_until_failure(output: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Error>) {
+fn write_until_failure<W: Write>(output: &mut W, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut taken = 0;
     while taken < bytes.len() {
         match output.write(&bytes[taken..]) {
