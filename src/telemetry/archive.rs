@@ -1,6 +1,6 @@
 //! What becomes of a log file that is full: its name, its compression, and its end when there are too many. All of it on
-//! a thread of its own, because compressing 100 MB takes about a second and whoever writes lines must not wait. The
-//! directory is the only state: what an earlier run left half done is found there and finished. Touches nothing but files
+//! a thread of its own, because compressing 100 MB and bringing it to the disk takes long and whoever writes lines must not
+//! wait. The directory is the only state: what an earlier run left half done is found there and finished. Touches nothing but files
 //! named as [`Names::rotated`] names them.
 
 use std::collections::BTreeMap;
@@ -23,6 +23,12 @@ pub(super) const MODE: u32 = 0o640;
 
 /// The least time between two lines on standard error: a disk that is nearly full fails a hundred times a second.
 const COMPLAINTS_EVERY: Duration = Duration::from_secs(60);
+
+/// Of 100 MiB of lines the fastest makes 10.5 MB in 0.12 s of CPU time, the usual level 6 makes 9.2 MB in 0.89 s: a seventh
+/// of the time, on a machine whose cores are for notifications.
+fn level() -> Compression {
+    Compression::fast()
+}
 
 /// Bytes read at a time while compressing.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -143,7 +149,7 @@ impl Names {
             .suffix(".partial")
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(&self.directory)?;
-        let mut encoder = GzEncoder::new(partial, Compression::default());
+        let mut encoder = GzEncoder::new(partial, level());
         io::copy(&mut io::BufReader::with_capacity(CHUNK_BYTES, &mut input), &mut encoder)?;
         let partial = encoder.finish()?;
         partial.as_file().sync_all()?;

@@ -42,7 +42,7 @@ pub struct LogFileSettings {
 impl LogFileSettings {
     /// 100 MiB, as the reference.
     pub const DEFAULT_MAX_BYTES: u64 = 100 * 1024 * 1024;
-    /// With [`Self::DEFAULT_MAX_BYTES`] they take some 300 MB when compressed, and hold about ten million notifications.
+    /// With [`Self::DEFAULT_MAX_BYTES`] they take some 300 MB when compressed, and hold about twelve million notifications.
     pub const DEFAULT_KEEP: u32 = 30;
 }
 

@@ -201,8 +201,13 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
+    struct Watch {
+        has_begun: mpsc::Receiver<Vec<u8>>,
+        let_go: mpsc::Sender<()>,
+    }
+
     /// An output that reports each write, and hangs in it until the test lets go.
-    fn watched() -> (mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>, impl FnMut(&[u8]) -> u64) {
+    fn watched() -> (Watch, impl FnMut(&[u8]) -> u64) {
         let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
         let output = move |lines: &[u8]| {
             // Errors mean that the test has let go for good.
@@ -210,7 +215,7 @@ mod tests {
             let _ = go.recv();
             0
         };
-        (has_begun, let_go, output)
+        (Watch { has_begun, let_go }, output)
     }
 
     fn write(outputs: &Outputs, line: &[u8]) {
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stops_costs_lines_and_no_time() {
-        let (has_begun, let_go, output) = watched();
+        let (Watch { has_begun, let_go }, output) = watched();
         let (sink, guard) = Sink::start("log", 10, output).unwrap();
         let outputs = Outputs::new(vec![sink]);
         write(&outputs, b"first\n");
@@ -237,8 +242,8 @@ mod tests {
 
     #[test]
     fn an_output_that_hangs_does_not_hold_up_the_other() {
-        let (_began, _hold, hanging) = watched();
-        let (has_begun, let_go, output) = watched();
+        let (_hold, hanging) = watched();
+        let (Watch { has_begun, let_go }, output) = watched();
         drop(let_go);
         let (console, _console_guard) = Sink::start("log-console", 1_000, hanging).unwrap();
         let (file, file_guard) = Sink::start("log-file", 1_000, output).unwrap();
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn at_the_end_what_waits_is_written() {
-        let (has_begun, let_go, output) = watched();
+        let (Watch { has_begun, let_go }, output) = watched();
         drop(let_go);
         let (sink, guard) = Sink::start("log", 1_000, output).unwrap();
         write(&Outputs::new(vec![sink]), b"last\n");
