@@ -273,7 +273,8 @@ impl Shared {
                 complaints.say(&complaint);
             }
             if rotated {
-                outcome = outcome.and_then(|()| tidy(names, keep));
+                // Done even if the partial ones could not be removed.
+                outcome = outcome.and(tidy(names, keep));
             }
             if let Err(error) = std::mem::replace(&mut outcome, Ok(())) {
                 let place = names.directory.display();

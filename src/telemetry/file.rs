@@ -162,11 +162,8 @@ impl LogFile {
                 });
             }
         }
-        let room = if self.open.is_regular && self.rotation_waits.is_none() {
-            self.max_bytes.saturating_sub(self.open.bytes)
-        } else {
-            u64::MAX
-        };
+        let grows_on = !self.open.is_regular || self.rotation_waits.is_some_and(|until| now < until);
+        let room = if grows_on { u64::MAX } else { self.max_bytes.saturating_sub(self.open.bytes) };
         self.open.append(&lines[..first.max(whole_lines(lines, room))])
     }
 
@@ -175,11 +172,12 @@ impl LogFile {
         self.open.is_regular && self.open.bytes > 0 && self.open.bytes.saturating_add(line) > self.max_bytes
     }
 
-    /// Finds out whether the path still leads to the open file. If not, opens what is there or creates it.
+    /// Finds out whether the path still leads to the open file. If not, or if that cannot be written, opens what is there
+    /// or creates it.
     fn look(&mut self, now: Instant) {
         self.looked = now;
         match fs::metadata(&self.path) {
-            Ok(found) if self.open.is(&found) => self.open.bytes = found.len(),
+            Ok(found) if self.open.is(&found) && !self.failing => self.open.bytes = found.len(),
             Ok(_) => self.reopen(),
             Err(error) if error.kind() == ErrorKind::NotFound => self.reopen(),
             // Nothing is known, so nothing is done.

@@ -261,6 +261,20 @@ fn a_rotation_that_fails_loses_no_line_and_is_tried_again() {
 }
 
 #[test]
+fn when_somebody_else_made_room_after_a_rotation_failed_the_bound_holds_again() {
+    let mut log = Log::new(4, 9);
+    log.file.write(b"1\n2\n");
+    let names = std::mem::replace(&mut log.file.names, Names::of(Path::new("/no/such/directory/a.log")).unwrap());
+    log.file.write(b"3\n");
+    log.file.names = names;
+    fs::rename(log.path("a.log"), log.path("moved")).unwrap();
+    log.clock.advance(LOOK_EVERY);
+    log.file.write(b"4\n5\n6\n");
+    assert_eq!(log.files(), ["a-2026-11-24T18-43-02.000.log.gz", "a.log", "moved"]);
+    assert_eq!(log.read("a.log"), "6\n");
+}
+
+#[test]
 fn on_a_full_disk_lines_are_counted_and_when_there_is_room_the_log_goes_on_and_says_what_is_missing() {
     // Every write to this device fails as on a full disk.
     let mut log = Log::at("a.log", 1_000, 9, |directory| {
