@@ -37,7 +37,14 @@ impl Running {
             Compatibility::Improved,
             Build { version: "1.2.3", hash: "abc" },
             Arc::new(Admission::new(admission, clock.clone())),
-            Arc::new(Relay::new(vec![], vec![], Compatibility::Improved, delivery, clock.clone(), Arc::clone(&metrics))),
+            Arc::new(Relay::new(
+                vec![],
+                vec![],
+                Compatibility::Improved,
+                delivery,
+                clock.clone(),
+                Arc::clone(&metrics),
+            )),
             metrics,
             &clock,
         );

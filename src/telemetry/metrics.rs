@@ -31,7 +31,7 @@ const LATENCY_HELP: &str = "Request latency distribution";
 
 const LOG_LINES_DROPPED: [Figure; 1] = [Figure {
     name: "pushrelay_log_lines_dropped_total",
-    help: "Log lines dropped because whoever reads them was too slow",
+    help: "Log lines dropped because whoever reads them was too slow or the file could not be written",
     kind: MetricType::COUNTER,
 }];
 

@@ -254,6 +254,26 @@ fn a_file_without_a_target_starts_as_it_does_there() {
 }
 
 #[test]
+fn the_log_goes_where_the_reference_writes_it() {
+    let (directory, usual) = usual();
+    for (console, into_file, location, expected) in [
+        (false, false, "a.log", (true, None)),
+        (true, false, "a.log", (true, None)),
+        (false, true, "a.log", (false, Some("a.log"))),
+        (true, true, "logs/a.log", (true, Some("logs/a.log"))),
+        (false, true, "", (false, Some("./logs/push_proxy.log"))),
+    ] {
+        let mut json = usual.clone();
+        json["EnableConsoleLog"] = json!(console);
+        json["EnableFileLog"] = json!(into_file);
+        json["LogFileLocation"] = json!(location);
+        let log = loaded_file(&directory, &json).unwrap().settings.log;
+        let file = log.file.map(|file| file.path);
+        assert_eq!((log.console, file.as_deref()), (expected.0, expected.1.map(Path::new)), "{console} {into_file}");
+    }
+}
+
+#[test]
 fn the_toml_that_migrate_prints_gives_the_same_settings() {
     let (directory, usual) = usual();
     let mut with_a_broken_one = usual.clone();
