@@ -1,6 +1,6 @@
 //! Receipts, which the server forwards from the phone.
 
-use super::case::{Case, fail};
+use super::case::{Case, fail, unreadable};
 
 /// What is said of a receipt, and the receipt.
 const RECEIVED: &[(&str, &str)] = &[
@@ -41,14 +41,19 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("without anything", "{}", "Failed because of missing ack Id"),
     ("that is null", "null", "Failed because of missing ack Id"),
     ("without platform and type", r#"{"id":"a"}"#, "Failed because of missing ack platform"),
-    ("that is empty", "", "Failed to read ack body: EOF"),
-    ("that is cut off", r#"{"id":"a""#, "Failed to read ack body: unexpected EOF"),
-    ("that is no JSON", "hello", "Failed to read ack body: invalid character 'h' looking for beginning of value"),
-    ("that is markup", "<a>", r"Failed to read ack body: invalid character '\u003c' looking for beginning of value"),
+];
+
+/// The same, and what Go says of it.
+#[rustfmt::skip]
+const UNREADABLE: &[(&str, &str, &str)] = &[
+    ("that is empty", "", "EOF"),
+    ("that is cut off", r#"{"id":"a""#, "unexpected EOF"),
+    ("that is no JSON", "hello", "invalid character 'h' looking for beginning of value"),
+    ("that is markup", "<a>", r"invalid character '\u003c' looking for beginning of value"),
     ("that is a list", "[]",
-        "Failed to read ack body: json: cannot unmarshal array into Go value of type model.PushNotificationAck"),
+        "json: cannot unmarshal array into Go value of type model.PushNotificationAck"),
     ("that is a text", r#""x""#,
-        "Failed to read ack body: json: cannot unmarshal string into Go value of type model.PushNotificationAck"),
+        "json: cannot unmarshal string into Go value of type model.PushNotificationAck"),
 ];
 
 /// Field, value, what Go found and what it expected.
@@ -69,12 +74,15 @@ pub fn cases() -> Vec<Case> {
     let received = RECEIVED.iter().map(|(name, body)| Case::ack(format!("a receipt {name}"), *body));
     let refused =
         REFUSED.iter().map(|(name, body, words)| Case::ack(format!("a receipt {name}"), *body).refused(fail(words)));
+    let unread = UNREADABLE
+        .iter()
+        .map(|(name, body, words)| Case::ack(format!("a receipt {name}"), *body).refused(unreadable("ack", words)));
     let wrong = WRONG.iter().map(|(field, value, found, expected)| {
         let body = format!(r#"{{"id":"a","platform":"ios","type":"message","{field}":{value}}}"#);
-        Case::ack(format!("a receipt whose {field} is {value}"), body).refused(fail(&format!(
-            "Failed to read ack body: json: cannot unmarshal {found} into Go struct field \
-             PushNotificationAck.{field} of type {expected}"
-        )))
+        let words = format!(
+            "json: cannot unmarshal {found} into Go struct field PushNotificationAck.{field} of type {expected}"
+        );
+        Case::ack(format!("a receipt whose {field} is {value}"), body).refused(unreadable("ack", &words))
     });
-    received.chain(refused).chain(wrong).collect()
+    received.chain(refused).chain(unread).chain(wrong).collect()
 }

@@ -30,8 +30,8 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     Exactly(String),
-    /// A FAIL whose text is not the reference's, because that quotes Go's own words about sockets.
-    AnyFailure,
+    /// A FAIL whose text begins so, and goes on in other words than the reference's.
+    FailureThatBegins(&'static str),
 }
 
 /// Who gets exactly one push because of it.
@@ -128,9 +128,26 @@ impl Body {
     pub fn is(&self, got: &str) -> bool {
         match self {
             Self::Exactly(body) => body == got,
-            Self::AnyFailure => got.starts_with("{\"error\":\"") && got.ends_with("\",\"status\":\"FAIL\"}\n"),
+            Self::FailureThatBegins(words) => {
+                got.starts_with(&format!("{{\"error\":\"{words}")) && got.ends_with("\",\"status\":\"FAIL\"}\n")
+            }
         }
     }
+}
+
+/// A body that Go's decoder does not take. `what` is "message" or "ack"; the words are Go's.
+pub fn unreadable(what: &str, words: &str) -> Answer {
+    fail(&format!("Failed to read {what} body: {words}"))
+}
+
+/// What Google said last: the Firebase library's error is the `message` of Google's.
+pub fn google_says(message: &str) -> Answer {
+    fail(message)
+}
+
+/// The same where Google said nothing. Here the library quotes Go's own words about sockets, which nobody else has.
+pub fn google_is_silent() -> Answer {
+    Answer { body: Body::FailureThatBegins(""), ..fail("") }
 }
 
 /// `base` with these keys changed; `null` takes a key out (JSON Merge Patch, RFC 7396).

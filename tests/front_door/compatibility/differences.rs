@@ -2,7 +2,7 @@
 
 use pushrelay::simulator::{Action, Fault, Provider, Refuse};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::case::{Answer, Body, Case, fail, remove, to_apple};
 
@@ -49,11 +49,31 @@ pub fn cases() -> Vec<Case> {
             },
             ..Case::push("difference: a slash too many", "{}")
         },
-        // An error quotes no more than 64 characters of what a caller wrote.
+        // Go refuses to read an integer from it: it wants no fraction, not even an empty one.
+        Case::push("difference: a negative zero with a fraction is a zero", hi(r#""badge":-0.0"#)).alert(said_hi()),
+        // Go gives up at 10,000 levels, to protect its stack. Here nothing recurses, and the body's size is the bound.
         Case::push(
-            "difference: a long server id is not quoted whole",
-            format!(r#"{{"server_id":"{}"}}"#, "s".repeat(65)),
+            "difference: 10,001 levels are skipped",
+            hi(&format!("\"x\":{}{}", "[".repeat(10_001), "]".repeat(10_001))),
         )
-        .refused(fail(&format!("Failed because of missing device Id serverId={}", "s".repeat(64)))),
+        .alert(said_hi()),
     ]
+}
+
+fn hi(more: &str) -> String {
+    format!(
+        r#"{{"server_id":"server-1","device_id":"TOKEN","platform":"apple_rn","type":"message","message":"hi",{more}}}"#
+    )
+}
+
+fn said_hi() -> Value {
+    json!({
+        "aps": {"alert": "hi", "badge": 0, "content-available": 1, "mutable-content": 1, "sound": "default"},
+        "type": "message",
+        "sub_type": "",
+        "server_id": "server-1",
+        "is_crt_enabled": false,
+        "signature": "NO_SIGNATURE",
+        "version": "",
+    })
 }

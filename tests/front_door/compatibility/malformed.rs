@@ -1,6 +1,6 @@
 //! Bodies that are not understood. The words behind the colon are those of Go's `encoding/json`.
 
-use super::case::{Case, fail};
+use super::case::{Case, fail, unreadable};
 
 /// A body, and what Go says about it, as it stands in the answer's JSON. No byte above 127 but in the body: Go reads
 /// bytes, so a character of several is named after its first.
@@ -148,17 +148,17 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (body, words) in UNREADABLE {
         let name = format!("unreadable: {:?}", body.escape_ascii().to_string());
-        cases.push(Case::push(name, *body).refused(fail(&format!("Failed to read message body: {words}"))));
+        cases.push(Case::push(name, *body).refused(unreadable("message", words)));
     }
     for (field, value, found, expected) in WRONG {
         // Everything else is right, and still nothing is sent.
         let body = format!(
             r#"{{"server_id":"server-1","device_id":"TOKEN","platform":"apple_rn","type":"message","{field}":{value}}}"#
         );
-        cases.push(Case::push(format!("wrong type: {field} is {value}"), body).refused(fail(&format!(
-            "Failed to read message body: json: cannot unmarshal {found} into Go struct field \
-             PushNotification.{field} of type {expected}"
-        ))));
+        let words =
+            format!("json: cannot unmarshal {found} into Go struct field PushNotification.{field} of type {expected}");
+        let name = format!("wrong type: {field} is {value}");
+        cases.push(Case::push(name, body).refused(unreadable("message", &words)));
     }
     cases.extend(which_comes_first());
     cases
@@ -166,29 +166,27 @@ pub fn cases() -> Vec<Case> {
 
 /// Several things wrong at once: which one is spoken of.
 fn which_comes_first() -> Vec<Case> {
-    let of_type = |words: &str| format!("Failed to read message body: json: cannot unmarshal {words}");
-    let server = of_type("number into Go struct field PushNotification.server_id of type string");
-    let badge = of_type("string into Go struct field PushNotification.badge of type int");
-    let no_server = "Failed because of missing server Id";
-    let no_device = "Failed because of missing device Id serverId=server-1";
-    let table: &[(&str, &str, &str)] = &[
-        ("the first of two wrong types", r#"{"server_id":1,"badge":"x"}"#, &server),
-        ("the first of two wrong types, the other way round", r#"{"badge":"x","server_id":1}"#, &badge),
-        ("a wrong type in capitals", r#"{"SERVER_ID":1}"#, &server),
-        ("a wrong type that is put right later", r#"{"server_id":1,"server_id":"s","device_id":"TOKEN"}"#, &server),
-        ("a wrong type put wrong later", r#"{"server_id":"s","device_id":"TOKEN","badge":1,"badge":"x"}"#, &badge),
-        ("a wrong type before words behind it", r#"{"server_id":1} x"#, &server),
+    let server = "json: cannot unmarshal number into Go struct field PushNotification.server_id of type string";
+    let badge = "json: cannot unmarshal string into Go struct field PushNotification.badge of type int";
+    let of_reading: &[(&str, &str, &str)] = &[
+        ("the first of two wrong types", r#"{"server_id":1,"badge":"x"}"#, server),
+        ("the first of two wrong types, the other way round", r#"{"badge":"x","server_id":1}"#, badge),
+        ("a wrong type in capitals", r#"{"SERVER_ID":1}"#, server),
+        ("a wrong type that is put right later", r#"{"server_id":1,"server_id":"s","device_id":"TOKEN"}"#, server),
+        ("a wrong type put wrong later", r#"{"server_id":"s","device_id":"TOKEN","badge":1,"badge":"x"}"#, badge),
+        ("a wrong type before words behind it", r#"{"server_id":1} x"#, server),
         (
             "broken JSON behind a wrong type",
             r#"{"server_id":1 x}"#,
-            "Failed to read message body: invalid character 'x' after object key:value pair",
+            "invalid character 'x' after object key:value pair",
         ),
-        (
-            "too little JSON behind a wrong type",
-            r#"{"server_id":1,"message":"#,
-            "Failed to read message body: unexpected EOF",
-        ),
-        ("a wrong type before a missing server id", r#"{"badge":"x"}"#, &badge),
+        ("too little JSON behind a wrong type", r#"{"server_id":1,"message":"#, "unexpected EOF"),
+        ("a wrong type before a missing server id", r#"{"badge":"x"}"#, badge),
+    ];
+
+    let no_server = "Failed because of missing server Id";
+    let no_device = "Failed because of missing device Id serverId=server-1";
+    let of_missing: &[(&str, &str, &str)] = &[
         ("nothing at all", "{}", no_server),
         ("null", "null", no_server),
         ("null and words behind it", "null and more", no_server),
@@ -218,8 +216,24 @@ fn which_comes_first() -> Vec<Case> {
             "Did not send message because of missing platform property type=windows serverId=server-1",
         ),
     ];
-    table
-        .iter()
-        .map(|(name, body, words)| Case::push(format!("what is spoken of: {name}"), *body).refused(fail(words)))
-        .collect()
+
+    // Names and ids are quoted whole, however long they are.
+    let long = "l".repeat(2_000);
+    let no_device_of_long = format!("Failed because of missing device Id serverId={long}");
+    let nowhere = format!("Did not send message because of missing platform property type={long} serverId={long}");
+    let of_long = [
+        ("no device id of a server with a long id", format!(r#"{{"server_id":"{long}"}}"#), no_device_of_long),
+        (
+            "a long platform of a server with a long id",
+            format!(r#"{{"server_id":"{long}","device_id":"TOKEN","platform":"{long}"}}"#),
+            nowhere,
+        ),
+    ];
+
+    let named = |name: &str, body: &str| Case::push(format!("what is spoken of: {name}"), body);
+    let of_reading =
+        of_reading.iter().map(|(name, body, words)| named(name, body).refused(unreadable("message", words)));
+    let of_missing = of_missing.iter().map(|(name, body, words)| named(name, body).refused(fail(words)));
+    let of_long = of_long.iter().map(|(name, body, words)| named(name, body).refused(fail(words)));
+    of_reading.chain(of_missing).chain(of_long).collect()
 }

@@ -6,7 +6,7 @@
 use pushrelay::simulator::{Action, Fault, Provider, Refuse, Reset, Stall};
 use serde_json::{Value, json};
 
-use super::case::{Answer, Body, Case, fail, remove, to_android, to_apple};
+use super::case::{Case, fail, google_is_silent, google_says, remove, to_android, to_apple};
 
 /// Status and reason of answers after which Apple wants nothing more for the token.
 const APPLE_REMOVES: &[(u16, &str)] =
@@ -47,7 +47,6 @@ const APPLE_FAILS: &[(u16, &str)] = &[
 /// Trouble that passes after one answer or two: the push arrives, and nothing else is heard.
 const APPLE_PASSES: &[(u16, &str, u64)] = &[
     (400, "IdleTimeout", 1),
-    (403, "ExpiredProviderToken", 1),
     (429, "TooManyRequests", 1),
     (500, "InternalServerError", 1),
     (503, "ServiceUnavailable", 2),
@@ -147,7 +146,7 @@ fn google() -> Vec<Case> {
     }
     for (said @ (status, word, code), message, told) in GOOGLE_FAILS {
         let case = android(&format!("Google says {status} {word} {code}"));
-        cases.push(case.but(says(said, message)).refused(fail(told)));
+        cases.push(case.but(says(said, message)).refused(google_says(told)));
     }
     for (said @ (status, word, _), times) in GOOGLE_PASSES {
         let case = android(&format!("Google says {status} {word} {times} times"));
@@ -157,12 +156,9 @@ fn google() -> Vec<Case> {
         // The Firebase library's words for an answer that is not Google's.
         android("Google says 400 in markup")
             .but(Fault::new(answer(400, "<p>no</p>")).on(Provider::Fcm))
-            .refused(fail(r"unexpected http response with status: 400\n\u003cp\u003eno\u003c/p\u003e")),
+            .refused(google_says(r"unexpected http response with status: 400\n\u003cp\u003eno\u003c/p\u003e")),
         android("Google resets one stream, then takes it").but(reset(Provider::Fcm, Reset::Stream).times(1)),
-        // Here the library quotes Go's own words about sockets, which nobody else has.
-        android("Google resets every stream")
-            .but(reset(Provider::Fcm, Reset::Stream))
-            .refused(Answer { body: Body::AnyFailure, ..fail("") }),
+        android("Google resets every stream").but(reset(Provider::Fcm, Reset::Stream)).refused(google_is_silent()),
     ]);
     cases
 }
@@ -178,12 +174,8 @@ pub fn silence() -> Vec<Case> {
             .but(stall(Provider::Apns, Stall::Connection))
             .refused(fail("unknown transport error")),
         iphone("Apple hangs up").but(reset(Provider::Apns, Reset::Connection)).refused(fail("unknown transport error")),
-        android("Google never answers")
-            .but(stall(Provider::Fcm, Stall::Stream))
-            .refused(Answer { body: Body::AnyFailure, ..fail("") }),
-        android("Google hangs up")
-            .but(reset(Provider::Fcm, Reset::Connection))
-            .refused(Answer { body: Body::AnyFailure, ..fail("") }),
+        android("Google never answers").but(stall(Provider::Fcm, Stall::Stream)).refused(google_is_silent()),
+        android("Google hangs up").but(reset(Provider::Fcm, Reset::Connection)).refused(google_is_silent()),
     ]
 }
 
