@@ -38,9 +38,9 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reaches {
     Nobody,
+    /// With these `apns-…` headers and no others, but for `apns-id`.
     Apple {
-        /// `None` for a header that must not be there.
-        headers: &'static [(&'static str, Option<&'static str>)],
+        headers: Value,
         payload: Value,
     },
     /// The `data` of the message. What is around it is the same for all.
@@ -48,22 +48,6 @@ pub enum Reaches {
         data: Value,
     },
 }
-
-const ALERT: &[(&str, Option<&str>)] = &[
-    ("apns-topic", Some("com.example.chat")),
-    ("apns-push-type", Some("alert")),
-    ("apns-priority", Some("10")),
-    ("apns-expiration", None),
-    ("apns-collapse-id", None),
-];
-
-const VOIP: &[(&str, Option<&str>)] = &[
-    ("apns-topic", Some("com.example.chat.voip")),
-    ("apns-push-type", Some("voip")),
-    ("apns-priority", Some("10")),
-    ("apns-expiration", None),
-    ("apns-collapse-id", None),
-];
 
 /// A Go program that sets no content type has one guessed for it, and flat JSON looks like text.
 const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
@@ -89,11 +73,13 @@ impl Case {
     }
 
     pub fn alert(self, payload: Value) -> Self {
-        Self { reaches: Reaches::Apple { headers: ALERT, payload }, ..self }
+        let headers = json!({"apns-topic": "com.example.chat", "apns-push-type": "alert", "apns-priority": "10"});
+        Self { reaches: Reaches::Apple { headers, payload }, ..self }
     }
 
     pub fn voip(self, payload: Value) -> Self {
-        Self { reaches: Reaches::Apple { headers: VOIP, payload }, ..self }
+        let headers = json!({"apns-topic": "com.example.chat.voip", "apns-push-type": "voip", "apns-priority": "10"});
+        Self { reaches: Reaches::Apple { headers, payload }, ..self }
     }
 
     pub fn message(self, data: Value) -> Self {
@@ -158,7 +144,8 @@ pub fn changed(mut base: Value, changes: &Value) -> Value {
         match (change, before) {
             (Value::Null, _) => {}
             (Value::Object(_), before) => {
-                object.insert(key.clone(), changed(before.unwrap_or_else(|| json!({})), change));
+                object
+                    .insert(key.clone(), changed(before.filter(Value::is_object).unwrap_or_else(|| json!({})), change));
             }
             (other, _) => {
                 object.insert(key.clone(), other.clone());

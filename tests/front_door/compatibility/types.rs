@@ -22,7 +22,9 @@ enum Shown {
     Plain,
     /// As `Titled`, without waking the app.
     TitledQuietly,
+    /// As `Named`, without waking the app.
     NamedQuietly,
+    /// As `Plain`, without waking the app.
     PlainQuietly,
     /// The app asks its server for the text.
     IdLoaded,
