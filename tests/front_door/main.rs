@@ -8,6 +8,7 @@ mod support;
 
 mod answers;
 mod auth;
+mod compatibility;
 mod credentials;
 mod network;
 mod process;
