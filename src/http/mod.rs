@@ -7,6 +7,7 @@
 mod answer;
 mod limits;
 pub mod mattermost;
+mod openapi;
 mod ops;
 mod pace;
 mod push;
@@ -137,7 +138,8 @@ impl Edge {
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build));
+            .merge(ops::home(edge.build))
+            .merge(openapi::description());
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));

@@ -9,6 +9,7 @@ mod support;
 mod answers;
 mod auth;
 mod credentials;
+mod description;
 mod network;
 mod process;
 mod verdicts;
