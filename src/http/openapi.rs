@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::answer;
 
-/// The description, OpenAPI 3.1.
+/// The description, `OpenAPI` 3.1.
 pub(super) const DESCRIPTION: &str = include_str!("openapi.yaml");
 
 /// RFC 9512.

@@ -218,6 +218,28 @@ async fn ask_raw(scene: &Scene, path: &'static str, rest: &str) -> Said {
     Said::new(path, status, content_type, &body.to_string())
 }
 
+#[tokio::test]
+async fn what_is_no_request_is_answered_as_told() {
+    let scene = Scene::usual().await;
+    let told = DESCRIPTION.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("is answered with 400, one whose headers are longer than 8 KiB (HTTP/1.1, "));
+    assert!(told.contains("with 431, both without a body"));
+    let long = "x".repeat(8 * 1024);
+    for (request, status) in [
+        (format!("POST {ACK} HTTP/1.1\r\nhost: x\r\nx: {long}\r\n\r\n"), "431"),
+        (format!("POST {ACK}?{long} HTTP/1.1\r\nhost: x\r\n\r\n"), "431"),
+        (format!("POST {ACK} HTTP/1.1\r\ncontent-length: many\r\n\r\n"), "400"),
+        ("hello\r\n\r\n".to_owned(), "400"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(scene.relay).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
 /// A body that never comes.
 fn no_body() -> reqwest::Body {
     let nothing = futures_util::stream::pending::<Result<hyper::body::Frame<bytes::Bytes>, std::io::Error>>();
