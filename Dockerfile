@@ -13,11 +13,16 @@ RUN mkdir -p src benches/relay \
 COPY . .
 ARG PUSHRELAY_COMMIT=
 RUN PUSHRELAY_COMMIT=${PUSHRELAY_COMMIT} cargo build --release --locked --bin pushrelay
+# Where the image of mattermost-push-proxy has its files: its mounts and paths work here too (docs/migrating.md).
+RUN mkdir -p /image/mattermost-push-proxy/config /image/mattermost-push-proxy/certs /image/mattermost-push-proxy/bin \
+    && ln -s /usr/local/bin/pushrelay /image/mattermost-push-proxy/bin/mattermost-push-proxy \
+    && chown -R 65534:65534 /image/mattermost-push-proxy
 
 FROM ${RUN_IMAGE}
 LABEL org.opencontainers.image.title="pushrelay" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /build/target/release/pushrelay /usr/local/bin/pushrelay
+COPY --from=build /image/ /
 WORKDIR /etc/pushrelay
 USER 65534:65534
 EXPOSE 8066

@@ -4,6 +4,7 @@
 //! the relay takes: what was not checked cannot be sent.
 
 pub mod key;
+pub mod rate;
 pub mod signature;
 pub mod signing;
 

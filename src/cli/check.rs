@@ -25,7 +25,8 @@ impl Check {
     #[allow(clippy::print_stdout, reason = "the findings are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
-        let mut problems = Vec::new();
+        let left_out = loaded.settings.left_out.iter();
+        let mut problems: Vec<_> = left_out.map(|left| format!("target `{}`: {}", left.name, left.problem)).collect();
         let mut lines = Vec::new();
         let mut keys = KeysInUse::default();
         for target in &loaded.settings.targets {

@@ -3,6 +3,8 @@
 mod check;
 mod demo;
 mod dev;
+mod migrate;
+mod reference;
 mod send;
 mod serve;
 mod signals;
@@ -26,6 +28,7 @@ Examples:
   pushrelay dev                               see a push arrive, with no account and no file
   pushrelay serve --config pushrelay.toml     run the relay
   pushrelay check --config pushrelay.toml     is the configuration right?
+  pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
   pushrelay simulate                          stand-ins for Apple and Google to test against
 
@@ -42,6 +45,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Migrate(migrate::Migrate),
     Dev(dev::Dev),
     Send(send::Send),
     Simulate(simulate::Simulate),
@@ -71,9 +75,10 @@ impl Failure {
 pub fn run() -> ExitCode {
     // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let result = match Arguments::parse().command {
+    let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),
         Command::Send(send) => send.run(),
         Command::Simulate(simulate) => simulate.run(),

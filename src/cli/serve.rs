@@ -20,6 +20,10 @@ The file is TOML; config/pushrelay.toml in the source documents every key. Any k
 environment: PUSHRELAY_AUTH__MODE=observe sets `mode` in `[auth]`. All problems of a configuration are reported at once,
 and nothing starts until there are none.
 
+The JSON file of mattermost-push-proxy is read as well, and looked for in ./config and ../config first. The relay then
+behaves as mattermost-push-proxy does: nobody is asked who they are, payloads and answers are the same, and targets that
+cannot be set up are left out. `pushrelay migrate FILE` turns it into TOML.
+
 Signals: SIGTERM, SIGINT and SIGHUP stop taking requests and finish those that run; a second one ends at once."
 )]
 pub(super) struct Serve {
@@ -33,6 +37,9 @@ impl Serve {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
         // Kept to the end: dropping it writes the last lines out.
         let guard = log::init(&loaded.settings.log).map_err(Failure::configuration)?;
+        if let Some(file) = &loaded.file {
+            tracing::info!(file = %file.display(), "configuration read");
+        }
         for warning in &loaded.warnings {
             let place = warning.place.to_string();
             let place = place.trim_end_matches(": ");

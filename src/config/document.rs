@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::finding::{Findings, Place, did_you_mean, quote};
 use super::keys::{self, Group};
+use super::reference;
 
 /// What the file and, later, the environment say.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Document {
     pub(super) repeated: Vec<Section>,
     /// Groups that were given in the wrong form, which has been reported: they are not reported as missing on top.
     misshapen: Vec<&'static str>,
+    /// Whether it is a file of mattermost-push-proxy.
+    pub(super) is_reference: bool,
 }
 
 /// One table.
@@ -33,8 +36,19 @@ pub(super) struct Section {
     pub(super) alias: String,
     /// How many of its group come before it.
     pub(super) index: usize,
+    /// In whose words keys are shown to people.
+    pub(super) wording: Wording,
     /// What it says.
     pub(super) entries: BTreeMap<String, Entry>,
+}
+
+/// In whose words keys are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wording {
+    /// As `keys` declares them.
+    Ours,
+    /// As in a file of mattermost-push-proxy; for a target, which of its lists it is in.
+    Reference(&'static str),
 }
 
 /// One value that was given.
@@ -74,7 +88,7 @@ impl Given {
 
 impl Section {
     fn new(group: &'static Group, place: Place, index: usize) -> Self {
-        Self { group, place, alias: String::new(), index, entries: BTreeMap::new() }
+        Self { group, place, alias: String::new(), index, wording: Wording::Ours, entries: BTreeMap::new() }
     }
 
     /// The text of an entry that is one.
@@ -87,7 +101,12 @@ impl Section {
 
     /// How people find a key: `listen`, `http.max_body`, `target[apple_rn].topic`, `target[#2].topic`.
     pub(super) fn path(&self, key: &str) -> String {
-        let Group { name, repeated, .. } = self.group;
+        let Group { name, repeated, .. } = *self.group;
+        let (name, key) = match (self.wording, reference::word(name, key)) {
+            (Wording::Reference(list), Some(word)) => (list, word),
+            (Wording::Reference(list), None) if key.is_empty() => (list, ""),
+            _ => (name, key),
+        };
         let dot = if key.is_empty() || name.is_empty() { "" } else { "." };
         if !repeated {
             return format!("{name}{dot}{key}");
@@ -112,7 +131,23 @@ impl Document {
             single: single.map(|group| Section::new(group, place.clone(), 0)).collect(),
             repeated: Vec::new(),
             misshapen: Vec::new(),
+            is_reference: false,
         }
+    }
+
+    /// Says what `mattermost-push-proxy` is told by a file in which nothing stands.
+    pub(super) fn of_reference(place: &Place) -> Self {
+        let mut document = Self::empty(place);
+        document.is_reference = true;
+        for section in &mut document.single {
+            section.wording = Wording::Reference("");
+        }
+        document
+    }
+
+    /// Every section, those of repeated groups last, each in the order of the documentation or of the file.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Section> {
+        self.single.iter().chain(&self.repeated)
     }
 
     /// The section of a group that is not repeated.

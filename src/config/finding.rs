@@ -49,6 +49,15 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// Without the place, for a log line.
+    pub(super) fn on_one_line(&self) -> String {
+        let colon = if self.key.is_empty() { "" } else { ": " };
+        let remedy = if self.remedy.is_empty() { String::new() } else { format!("; {}", self.remedy) };
+        format!("{}{colon}{}{remedy}", self.key, self.what)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let colon = if self.key.is_empty() { "" } else { ": " };
@@ -109,6 +118,11 @@ impl Findings {
         remedy: impl Into<String>,
     ) {
         self.warnings.push(Finding { place: place.clone(), key: key.into(), what: what.into(), remedy: remedy.into() });
+    }
+
+    /// Adds what was collected apart.
+    pub(super) fn add_warnings(&mut self, warnings: Vec<Finding>) {
+        self.warnings.extend(warnings);
     }
 
     /// What was collected, for tests that have nothing to start.

@@ -58,7 +58,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 8] = [&TOP, &HTTP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 10] =
+    [&TOP, &HTTP, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -153,17 +154,72 @@ pub(super) static HTTP: Group = Group {
     ],
 };
 
+/// How often one caller may ask.
+pub(super) static THROTTLE: Group = Group {
+    name: "throttle",
+    repeated: false,
+    about: "How often one caller may ask. More is answered with 429 and `Retry-After`, before anything is looked at.",
+    keys: &[
+        key(
+            "per_second",
+            Kind::Count(1, 1_000_000),
+            Absent("nobody is slowed down"),
+            "Requests per second of one caller; as many may come at once. A chat server at its limit loses notifications, so \
+             leave room above its busiest second.",
+        ),
+        key(
+            "vary_by_headers",
+            Kind::Texts,
+            Absent("each client address is a caller"),
+            "Who is one caller: requests with the same values of these headers. They are believed only from \
+             `client_ip.trusted_proxies`. An empty list makes all requests one caller.",
+        ),
+        // An entry takes some 40 bytes: a few MiB in all.
+        key(
+            "max_callers",
+            Kind::Count(1_000, 10_000_000),
+            Default("50000"),
+            "How many callers are remembered at once. Beyond it those are forgotten that have not asked for longest.",
+        ),
+    ],
+};
+
+/// Whom a request comes from.
+pub(super) static CLIENT_IP: Group = Group {
+    name: "client_ip",
+    repeated: false,
+    about: "How the relay knows whom a request comes from.",
+    keys: &[
+        key(
+            "trusted_proxies",
+            Kind::Texts,
+            Absent("none: the address of the connection counts"),
+            "Addresses and networks (`10.0.0.0/8`, `::1`) of your own reverse proxies. Only what they say in `header` is \
+             believed.",
+        ),
+        key(
+            "header",
+            Kind::Text,
+            Default("x-forwarded-for"),
+            "The header in which your proxies name the client. It is read from the right, past your own proxies.",
+        ),
+    ],
+};
+
 /// The operators' side.
 pub(super) static OPS: Group = Group {
     name: "ops",
     repeated: false,
     about: "What operators look at.",
-    keys: &[key(
-        "listen",
-        Kind::Address,
-        Absent("on the same address as chat servers"),
-        "A separate address for health and metrics.",
-    )],
+    keys: &[
+        key(
+            "listen",
+            Kind::Address,
+            Absent("on the same address as chat servers"),
+            "A separate address for health and metrics.",
+        ),
+        key("metrics", Kind::Flag, Default("true"), "Whether `/metrics` is there."),
+    ],
 };
 
 /// Who may send.
@@ -233,7 +289,7 @@ pub(super) static DELIVERY: Group = Group {
             "From admission to answer, everything included. Mattermost waits 30 s, so the answer must leave before.",
         ),
         // Three attempts and the pauses between the first two fit into the deadline.
-        key("attempt_timeout", Kind::Duration(100, 60_000), Default("8s"), "One attempt, connecting included."),
+        key("attempt_timeout", Kind::Duration(100, 600_000), Default("8s"), "One attempt, connecting included."),
         key("max_attempts", Kind::Count(1, 10), Default("3"), "The most attempts, the first one included."),
         // The reference pauses 1 s, then 2 s.
         key(
@@ -258,6 +314,27 @@ pub(super) static LOG: Group = Group {
             "One JSON object a line, or text for a terminal.",
         ),
         key("filter", Kind::Filter, Default("info"), "Which lines are written, such as `pushrelay=debug,info`."),
+        key("console", Kind::Flag, Default("true"), "Whether lines go to the standard output."),
+        key(
+            "file",
+            Kind::File,
+            Absent("no file is written"),
+            "A file that lines go to as well. Its directory is made if it is missing.",
+        ),
+        // The reference's size.
+        key(
+            "file_size",
+            Kind::Size(64 << 10, 16 << 30),
+            Default("100MiB"),
+            "How large the file grows before it is set aside, with the time in its name, and compressed.",
+        ),
+        // Text of this kind shrinks to about a tenth: 300 MiB in all.
+        key(
+            "file_keep",
+            Kind::Count(0, 10_000),
+            Default("30"),
+            "How many files set aside are kept; the oldest go first.",
+        ),
     ],
 };
 

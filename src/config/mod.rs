@@ -7,13 +7,16 @@
 //! Nothing here opens a socket, reads the process's environment or starts anything.
 
 mod document;
+mod edge;
 mod environment;
 mod files;
 mod finding;
 mod keys;
 mod kind;
 mod manual;
+mod migrate;
 mod proxy;
+mod reference;
 mod servers;
 mod targets;
 #[cfg(test)]
@@ -22,8 +25,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +34,12 @@ use finding::Findings;
 pub use finding::{Finding, Place, Problems};
 use keys::Group;
 pub use manual::manual;
+pub use migrate::{Migrated, migrate};
 use values::Values;
 
 use crate::delivery::DeliverySettings;
-use crate::http::HttpSettings;
 use crate::notification::Compatibility;
-use crate::telemetry::log::{LogFormat, LogSettings};
+use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
 /// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
 const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
@@ -51,8 +53,12 @@ pub struct Settings {
     pub admission: crate::admission::AdmissionSettings,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
-    /// Where to; never empty, and no two of the same name.
+    /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
     pub targets: Vec<crate::sender::TargetSettings>,
+    /// Targets that are configured and cannot be used; empty unless [`Settings::tolerate_broken_targets`].
+    pub left_out: Vec<crate::sender::LeftOut>,
+    /// Whether to serve without the targets that cannot be set up, as mattermost-push-proxy does: so for its files.
+    pub tolerate_broken_targets: bool,
     /// Log lines.
     pub log: crate::telemetry::log::LogSettings,
     /// How closely the reference is followed.
@@ -68,11 +74,14 @@ pub struct Loaded {
     pub settings: Settings,
     /// What works and is worth knowing, in the order of the file and then of the variables.
     pub warnings: Vec<Finding>,
+    /// The file that was read, where it was found.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads a file, if there is one, lays the environment over it (pass `std::env::vars_os()`), and checks everything.
 ///
-/// Relative paths in the file are relative to its directory; those in variables to the working directory.
+/// Relative paths in the file are relative to its directory; those in variables, and in files of mattermost-push-proxy, to
+/// the working directory.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place and a remedy. Values of secret keys are not in it.
@@ -81,9 +90,10 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
-    let settings = build(file, environment, &mut findings);
+    let file = file.map(reference::find);
+    let settings = build(file.as_deref(), environment, &mut findings);
     let warnings = findings.finish()?;
-    Ok(Loaded { settings: settings.expect("whoever builds nothing reports why"), warnings })
+    Ok(Loaded { settings: settings.expect("whoever builds nothing reports why"), warnings, file })
 }
 
 fn build(
@@ -91,13 +101,13 @@ fn build(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     findings: &mut Findings,
 ) -> Option<Settings> {
-    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let Some(mut document) = read(file, findings) else {
         // The variables can be checked all the same.
         environment::apply(&mut Document::empty(&Place::Nowhere), environment, findings);
         return None;
     };
     environment::apply(&mut document, environment, findings);
+    let directory = directory(file, &document);
     let settings = settings(&mut document, directory, findings);
     if let Some(file) = file {
         warn_of_open_secrets(file, &document, directory, findings);
@@ -123,11 +133,15 @@ fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.trim_start().starts_with('{') {
-        let what = "is JSON, the format of mattermost-push-proxy; this version reads TOML only";
-        findings.problem(&place, "", what, "write a pushrelay.toml; config/pushrelay.toml is a commented template");
-        return None;
+        reference::parse(text, &name, findings)
+    } else {
+        Document::parse(text, &name, findings)
     }
-    Document::parse(text, &name, findings)
+}
+
+/// What relative paths of the file are relative to: its directory. The reference's count from the working directory.
+fn directory<'a>(file: Option<&'a Path>, document: &Document) -> &'a Path {
+    file.filter(|_| !document.is_reference).and_then(Path::parent).unwrap_or(Path::new(""))
 }
 
 fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) -> Settings {
@@ -142,7 +156,11 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let shutdown_deadline = top.duration("shutdown_deadline");
     // A wrong address is among the findings already; its default is not compared with others.
     let listen = (top.address("listen"), (!top.is_wrong("listen")).then(|| top.place("listen")));
-    if document.lacks(&keys::TARGET) {
+    if document.lacks(&keys::TARGET) && document.is_reference {
+        let place = document.section(&keys::TOP).place.clone();
+        let remedy = "add one to ApplePushSettings or AndroidPushSettings for each app";
+        findings.warning(&place, "", "names no target: no push can arrive", remedy);
+    } else if document.lacks(&keys::TARGET) {
         let place = document.section(&keys::TOP).place.clone();
         let remedy = match place {
             Place::Nowhere => {
@@ -153,58 +171,27 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         findings.problem(&place, "target", "there is none", remedy);
     }
     let delivery = delivery(document, directory, shutdown_deadline, findings);
-    let http = http(document, directory, listen, findings);
+    let http = edge::http(document, directory, listen, findings);
     let log = log(document, directory, findings);
     let mut servers = Vec::new();
     for section in document.sections(&keys::SERVER) {
         servers.extend(servers::server(&Values::check(section, directory, findings), findings));
     }
-    let mut targets = Vec::new();
-    for section in document.sections(&keys::TARGET) {
-        targets.extend(targets::target(&Values::check(section, directory, findings), compatibility, findings));
-    }
+    let (targets, left_out) = targets::all(document, directory, compatibility, findings);
     let no_server = document.lacks(&keys::SERVER);
     let auth = Values::check(document.section(&keys::AUTH), directory, findings);
     let admission = servers::admission(&auth, servers, no_server, findings);
-    Settings { http, admission, delivery, targets, log, compatibility, shutdown_deadline }
-}
-
-fn http(
-    document: &mut Document,
-    directory: &Path,
-    (listen, listen_place): (SocketAddr, Option<Place>),
-    findings: &mut Findings,
-) -> HttpSettings {
-    let ops = Values::check(document.section(&keys::OPS), directory, findings);
-    let ops_listen = ops.optional_address("listen");
-    match (ops_listen, listen_place) {
-        (Some(ops_listen), Some(_)) if overlap(listen, ops_listen) => {
-            let remedy = "choose another port, or take it out to have health and metrics on `listen`";
-            ops.problem(findings, "listen", "is the address of chat servers as well (listen)", remedy);
-        }
-        (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
-            let what = "health and metrics can be read by whoever reaches the address of chat servers";
-            let remedy = "give them an address of their own, such as \"127.0.0.1:9066\"";
-            findings.warning(&place, "ops.listen", what, remedy);
-        }
-        _ => {}
+    Settings {
+        http,
+        admission,
+        delivery,
+        targets,
+        left_out,
+        tolerate_broken_targets: document.is_reference,
+        log,
+        compatibility,
+        shutdown_deadline,
     }
-    let http = Values::check(document.section(&keys::HTTP), directory, findings);
-    HttpSettings {
-        listen,
-        ops_listen,
-        max_body_bytes: http.number("max_body"),
-        header_timeout: http.duration("header_timeout"),
-        body_timeout: http.duration("body_timeout"),
-        max_in_flight: http.number("max_in_flight"),
-        max_connections: http.number("max_connections"),
-    }
-}
-
-/// Whether both cannot be bound at once. (Port 0 asks for any free port.)
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 fn delivery(
@@ -249,7 +236,16 @@ fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> Lo
         let what = "writes several lines for each notification, which costs time and disk";
         log.warning(findings, "filter", what, "set it back to \"info\" when you have seen enough");
     }
-    LogSettings { format, filter }
+    let file = log.path("file").map(|path| LogFileSettings {
+        path,
+        max_bytes: log.number("file_size"),
+        keep: log.number("file_keep"),
+    });
+    if file.is_none() && !log.flag("console") {
+        let what = "is off, and no file is named: lines go to the standard output all the same";
+        log.warning(findings, "console", what, "name a file, or leave it on");
+    }
+    LogSettings { console: log.flag("console"), file, format, filter }
 }
 
 fn report_duplicates(document: &Document, group: &Group, key: &str, findings: &mut Findings) {

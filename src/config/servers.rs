@@ -34,7 +34,12 @@ pub(super) fn admission(
         }
         AuthMode::Off => {
             let what = "nobody is asked who they are: whoever knows a device token can push to that phone";
-            auth.warning(findings, "mode", what, "set it to \"required\" and register the chat servers");
+            let remedy = auth.in_words(
+                "set it to \"required\" and register the chat servers",
+                "PUSHRELAY_AUTH__MODE=observe shows what would be refused; to require signatures, turn this file into a \
+                 pushrelay.toml with `pushrelay migrate` and register the chat servers in it",
+            );
+            auth.warning(findings, "mode", what, remedy);
         }
     }
     AdmissionSettings {

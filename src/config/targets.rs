@@ -1,16 +1,20 @@
 //! `[[target]]`: one app at one provider, with its credentials read from their files.
 
+use std::path::Path;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::finding::{Findings, quote};
+use super::document::Document;
+use super::finding::{Finding, Findings, quote};
+use super::keys;
 use super::values::Values;
-use crate::notification::{Compatibility, TargetName};
+use crate::notification::{Compatibility, Platform, TargetName};
 use crate::sender::apns::ApnsSettings;
 use crate::sender::apns::credential::{ClientCertificate, Credential, SigningKey};
 use crate::sender::fcm::{FcmSettings, ServiceAccount};
 use crate::sender::network::NetworkSettings;
-use crate::sender::{ProviderSettings, TargetSettings};
+use crate::sender::{LeftOut, ProviderSettings, TargetSettings};
 
 /// The longest name, bytes: names are labels of metrics and parts of log lines.
 const LONGEST_NAME: usize = 64;
@@ -19,11 +23,7 @@ const LONGEST_NAME: usize = 64;
 const SAID: &str = "";
 
 /// Builds one target. `None` if anything about it is wrong; what, is among the findings then.
-pub(super) fn target(
-    values: &Values<'_>,
-    compatibility: Compatibility,
-    findings: &mut Findings,
-) -> Option<TargetSettings> {
+fn target(values: &Values<'_>, compatibility: Compatibility, findings: &mut Findings) -> Option<TargetSettings> {
     let name = name(values, findings);
     let network = network(values, findings);
     let provider = match values.text("provider") {
@@ -32,6 +32,37 @@ pub(super) fn target(
         _ => None,
     };
     Some(TargetSettings { name: name?, compatibility, network: network?, provider: provider? })
+}
+
+/// Builds every target. One of the reference's that cannot be used is left out and the others serve, as there; of ours,
+/// it is a problem like any other.
+pub(super) fn all(
+    document: &Document,
+    directory: &Path,
+    compatibility: Compatibility,
+    findings: &mut Findings,
+) -> (Vec<TargetSettings>, Vec<LeftOut>) {
+    let (mut targets, mut left_out) = (Vec::new(), Vec::new());
+    for section in document.sections(&keys::TARGET) {
+        if !document.is_reference {
+            targets.extend(target(&Values::check(section, directory, findings), compatibility, findings));
+            continue;
+        }
+        let mut own = Findings::default();
+        let built = target(&Values::check(section, directory, &mut own), compatibility, &mut own);
+        match own.finish() {
+            Ok(warnings) => {
+                targets.extend(built);
+                findings.add_warnings(warnings);
+            }
+            Err(problems) => left_out.push(LeftOut {
+                name: TargetName::new(section.text("name").unwrap_or(&section.path(""))),
+                platform: if section.text("provider") == Some("apns") { Platform::Apple } else { Platform::Android },
+                problem: problems.list().iter().map(Finding::on_one_line).collect::<Vec<_>>().join("; "),
+            }),
+        }
+    }
+    (targets, left_out)
 }
 
 fn name(values: &Values<'_>, findings: &mut Findings) -> Option<TargetName> {
@@ -131,8 +162,10 @@ fn credential(values: &Values<'_>, findings: &mut Findings) -> Option<Credential
         }
         (None, None) => {
             let what = "has neither a key nor a certificate";
-            let remedy =
-                "add key_file, key_id and team_id (the .p8 key that Apple let you download), or certificate_file";
+            let remedy = values.in_words(
+                "add key_file, key_id and team_id (the .p8 key that Apple let you download), or certificate_file",
+                "give AppleAuthKeyFile, AppleAuthKeyID and AppleTeamID, or ApplePushCertPrivate",
+            );
             values.problem(findings, "", what, remedy);
             None
         }
@@ -148,7 +181,10 @@ fn signing_key(values: &Values<'_>, findings: &mut Findings) -> Option<SigningKe
         ("team_id", "the ten characters that Apple shows as Team ID under Membership"),
     ] {
         if !values.was_given(name) {
-            let what = "is missing: key_file, key_id and team_id belong together";
+            let what = values.in_words(
+                "is missing: key_file, key_id and team_id belong together",
+                "is missing: AppleAuthKeyFile, AppleAuthKeyID and AppleTeamID belong together",
+            );
             values.problem(findings, name, what, values.how_to_give(name, remedy));
         }
     }

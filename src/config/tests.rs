@@ -12,6 +12,7 @@ use crate::config::keys::{GROUPS, Key, Otherwise};
 use crate::config::kind::{Kind, Shape};
 
 mod problems;
+mod reference;
 mod template;
 mod whole;
 
@@ -49,7 +50,7 @@ fn settings_without_targets(toml: &str, environment: &[(&str, &str)]) -> (Settin
 #[test]
 fn an_empty_file_gives_the_defaults() {
     let (settings, _) = settings_without_targets("", &[]);
-    let Settings { http, admission, delivery, log, compatibility, shutdown_deadline, targets } = settings;
+    let Settings { http, admission, delivery, log, compatibility, shutdown_deadline, targets, .. } = settings;
     assert_eq!(http.listen.to_string(), "0.0.0.0:8066");
     assert_eq!(http.ops_listen, None);
     assert_eq!(http.max_body_bytes, 65_536);

@@ -6,11 +6,12 @@ mod typed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::document::{Entry, Given, Section};
+use super::document::{Entry, Given, Section, Wording};
 use super::files;
 use super::finding::{Findings, Place, did_you_mean, quote};
 use super::keys::{Key, Otherwise};
 use super::kind::{Fault, Kind, Shape, Value};
+use super::reference;
 use crate::sender::network::ProxySettings;
 
 /// The checked values of one section. Where a value was wrong, its default stands in, so that one run finds every
@@ -121,8 +122,12 @@ impl<'a> Values<'a> {
 
     /// How to add a key where this section came from.
     pub(super) fn how_to_give(&self, name: &str, words: &str) -> String {
-        match self.section.place {
-            Place::Variable(_) | Place::Nowhere => format!("set {} to {words}", self.section.variable(name)),
+        match (&self.section.place, self.section.wording) {
+            (Place::Variable(_) | Place::Nowhere, _) => format!("set {} to {words}", self.section.variable(name)),
+            (_, Wording::Reference(_)) => {
+                let word = reference::word(self.section.group.name, name).unwrap_or(name);
+                format!("add \"{word}\": …, {words}")
+            }
             _ => format!("add `{name} = …`, {words}"),
         }
     }
@@ -155,6 +160,7 @@ impl<'a> Values<'a> {
             };
             let relative = match place {
                 Place::Variable(_) => "relative to the working directory",
+                _ if self.directory == Path::new("") => "relative to the working directory",
                 _ => "relative to the directory of the configuration file",
             };
             Fault::new(
@@ -169,6 +175,16 @@ impl<'a> Values<'a> {
             Place::Variable(_) => PathBuf::from(path),
             _ => self.directory.join(path),
         }
+    }
+
+    /// The same in the words of whoever wrote the file: `ours`, or `theirs` for a file of mattermost-push-proxy.
+    pub(super) fn in_words<'t>(&self, ours: &'t str, theirs: &'t str) -> &'t str {
+        if self.section.wording == Wording::Ours { ours } else { theirs }
+    }
+
+    /// The path that a key gives, relative to the working directory if it is relative at all. Nothing is opened.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.resolve(&self.place(name), self.text(name)?))
     }
 
     /// The content of the file that a key names. Reports what keeps it from being read.

@@ -91,18 +91,6 @@ PUSHRELAY_LISTN: sets no known key
 }
 
 #[test]
-fn a_file_of_the_reference_is_recognised() {
-    assert_said(
-        "\n {\"ListenAddress\": \":8066\"}",
-        &[],
-        "
-pushrelay.toml: is JSON, the format of mattermost-push-proxy; this version reads TOML only
-    → write a pushrelay.toml; config/pushrelay.toml is a commented template
-",
-    );
-}
-
-#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let missing = tempfile::tempdir().unwrap().path().join("no.toml");
     let text = load(Some(&missing), Vec::new()).unwrap_err().to_string();
@@ -143,7 +131,7 @@ pushrelay.toml:1: target: is a list of something else than tables
 pushrelay.toml:2: server: is not a list of tables
     → write [[server]] on a line of its own above each of them, and its keys below
 pushrelay.toml:3: else: is not a known table
-    → there are [http], [ops], [auth], [server], [delivery], [log], [target]
+    → there are [http], [throttle], [client_ip], [ops], [auth], [server], [delivery], [log], [target]
 ",
     );
 }
@@ -331,7 +319,7 @@ fn the_addresses_and_the_deadlines_must_fit_each_other() {
         ("127.0.0.1:1", "127.0.0.1:2", false),
         ("127.0.0.1:0", "127.0.0.1:0", false),
     ] {
-        assert_eq!(overlap(listen.parse().unwrap(), ops.parse().unwrap()), overlapping, "{listen} {ops}");
+        assert_eq!(edge::overlap(listen.parse().unwrap(), ops.parse().unwrap()), overlapping, "{listen} {ops}");
     }
     assert_said(
         "[ops]\nlisten = \"127.0.0.1:8066\"\n[delivery]\ndeadline = \"5s\"\n",

@@ -18,7 +18,7 @@ const APPLE_CERTIFICATE: &str = "[[target]]\nname = \"apple_rnbeta\"\nprovider =
                                  topic = \"com.example.beta\"\ncertificate_file = \"certificate.pem\"\n";
 
 /// `pushrelay.toml` and every file that the constants above name.
-fn whole(toml: &str) -> TempDir {
+pub(super) fn whole(toml: &str) -> TempDir {
     let directory = directory(toml);
     let write = |name: &str, content: &str| fs::write(directory.path().join(name), content).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
@@ -43,7 +43,7 @@ fn loaded(toml: &str, environment: &[(&str, &str)]) -> Loaded {
 
 #[test]
 fn a_file_with_a_server_and_an_android_app_works_and_says_only_that_metrics_are_open() {
-    let Loaded { settings, warnings } = loaded(&format!("{SERVER}{ANDROID}"), &[]);
+    let Loaded { settings, warnings, .. } = loaded(&format!("{SERVER}{ANDROID}"), &[]);
     let [target] = settings.targets.as_slice() else { panic!("{:?}", settings.targets) };
     assert_eq!(target.name.as_str(), "android_rn");
     assert!(matches!(target.provider, ProviderSettings::Fcm(_)));

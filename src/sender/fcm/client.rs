@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::trouble::Trouble;
-use crate::sender::network::{NetworkSettings, Proxy, TlsSetupError};
+use crate::sender::network::{NetworkSettings, Proxy, TlsSetupError, UnusableProxy};
 
 /// How often an open connection is tried with a PING, so that one that a firewall has forgotten is noticed before a
 /// push is lost on it. Well below the few minutes after which firewalls commonly forget.
@@ -54,6 +54,8 @@ pub(super) struct Peer {
 pub(super) enum PeerError {
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
+    #[error(transparent)]
+    Environment(#[from] UnusableProxy),
     #[error("the proxy's address (`http://host:port`) or its credentials cannot be used")]
     Proxy,
     /// The builder's own words could quote an address, so they are not passed on.
@@ -71,7 +73,7 @@ impl Peer {
     ) -> Result<Self, PeerError> {
         // Without TLS there is no way to agree on HTTP/2, and only loopback is reached like that: no proxy either.
         let encrypted = url.scheme() == "https";
-        let proxy = if encrypted { network.proxy.for_url(&url) } else { None };
+        let proxy = if encrypted { network.proxy.for_url(&url)? } else { None };
         let build = |http2| client(network.connect_timeout, tls, proxy.as_ref(), http2);
         let connections = if encrypted { connections } else { 0 };
         Ok(Self {

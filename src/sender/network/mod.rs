@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
-pub use proxy::{Proxy, ProxyError, ProxySettings};
+pub use proxy::{Proxy, ProxyError, ProxySettings, UnusableProxy};
 pub use tls::TlsSetupError;
 pub(crate) use tls::crypto_provider;
 

@@ -32,31 +32,34 @@ pub enum ProxySettings {
 impl ProxySettings {
     /// The proxy to reach this `https` address through; `None` is the direct way.
     ///
-    /// A variable that names no usable proxy is reported in the log and counts as absent.
-    pub fn for_url(&self, url: &Url) -> Option<Proxy> {
+    /// # Errors
+    /// The environment names a proxy that cannot be used. Whoever set it does not want what it was set for to go past it.
+    pub fn for_url(&self, url: &Url) -> Result<Option<Proxy>, UnusableProxy> {
         match self {
             Self::Environment => from_variables(url, |name| std::env::var(name).ok()),
-            Self::Direct => None,
-            Self::Fixed(proxy) => Some(proxy.clone()),
+            Self::Direct => Ok(None),
+            Self::Fixed(proxy) => Ok(Some(proxy.clone())),
         }
     }
 }
 
-fn from_variables(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+/// A variable that names no usable proxy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {error}. Mend or unset it, or set the target's `proxy` to \"none\" to connect directly")]
+pub struct UnusableProxy {
+    variable: &'static str,
+    error: ProxyError,
+}
+
+fn from_variables(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, UnusableProxy> {
     let first_set = |names: &[&'static str]| {
         names.iter().find_map(|name| Some((*name, variable(name).filter(|value| !value.trim().is_empty())?)))
     };
-    let (name, value) = first_set(&VARIABLES)?;
+    let Some((variable, value)) = first_set(&VARIABLES) else { return Ok(None) };
     if first_set(&EXCEPTIONS).is_some_and(|(_, exceptions)| is_excepted(url, &exceptions)) {
-        return None;
+        return Ok(None);
     }
-    match Proxy::parse(&value) {
-        Ok(proxy) => Some(proxy),
-        Err(error) => {
-            tracing::warn!(variable = name, %error, "the environment names no usable proxy: connecting directly");
-            None
-        }
-    }
+    Proxy::parse(&value).map(Some).map_err(|error| UnusableProxy { variable, error })
 }
 
 /// Whether `NO_PROXY` covers the address. The matching is hyper-util's, which follows curl; the proxy given to it only
@@ -200,12 +203,12 @@ mod tests {
             (&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "*")], None),
             (&[("HTTPS_PROXY", "http://a:1"), ("no_proxy", "example.org")], Some("a")),
             (&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "notapple.com")], Some("a")),
-            (&[("HTTPS_PROXY", "socks5://a:1")], None),
+            (&[("HTTPS_PROXY", "socks5://a:1"), ("NO_PROXY", "api.push.apple.com")], None),
         ];
         let apple = url("https://api.push.apple.com:443/");
         for (variables, expected) in cases {
             let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-            let proxy = from_variables(&apple, lookup);
+            let proxy = from_variables(&apple, lookup).unwrap();
             assert_eq!(proxy.as_ref().and_then(|proxy| proxy.address.host_str()), expected, "{variables:?}");
         }
     }
@@ -217,7 +220,15 @@ mod tests {
             "NO_PROXY" => Some("127.0.0.0/8".to_owned()),
             _ => None,
         };
-        assert_eq!(from_variables(&url("https://127.0.0.1:2197"), lookup), None);
-        assert!(from_variables(&url("https://192.0.2.1:2197"), lookup).is_some());
+        assert_eq!(from_variables(&url("https://127.0.0.1:2197"), lookup), Ok(None));
+        assert!(from_variables(&url("https://192.0.2.1:2197"), lookup).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_never_passed_by() {
+        let lookup = |name: &str| (name == "HTTPS_PROXY").then(|| "socks5://user:canary@a:1".to_owned());
+        let text = from_variables(&url("https://192.0.2.1"), lookup).unwrap_err().to_string();
+        assert!(text.starts_with("HTTPS_PROXY: a proxy with the scheme `socks5` is not supported"), "{text}");
+        assert!(!text.contains("canary"));
     }
 }

@@ -1,0 +1,149 @@
+//! A configuration of `mattermost-push-proxy` as the TOML that means the same, with comments on what can now be switched on.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::document::{Document, Given, Section};
+use super::finding::{Findings, Place, Problems};
+use super::kind::Kind;
+use super::{Settings, read, reference, settings};
+
+/// What was made of a file.
+#[derive(Debug)]
+pub struct Migrated {
+    /// The file that was read, where it was found.
+    pub file: PathBuf,
+    /// The text of a `pushrelay.toml`.
+    pub toml: String,
+}
+
+/// Turns the reference's file into ours. Relative paths are made absolute, from `directory`, the one that the reference
+/// is started in: ours are relative to the file, wherever that will be.
+///
+/// Variables play no part. Secrets that stand in the file stand in the result.
+///
+/// # Errors
+/// What keeps the file from being used at all.
+pub fn migrate(file: &Path, directory: &Path) -> Result<Migrated, Problems> {
+    let file = reference::find(file);
+    let mut findings = Findings::default();
+    let document = read(Some(&file), &mut findings);
+    if document.as_ref().is_some_and(|document| !document.is_reference) {
+        let place = Place::File(file.display().to_string().into());
+        let remedy = "it can be used as it is: pushrelay serve --config";
+        findings.problem(&place, "", "is not JSON, the format of mattermost-push-proxy", remedy);
+    }
+    let built = document.map(|mut document| {
+        let settings = settings(&mut document, directory, &mut findings);
+        (document, settings)
+    });
+    findings.finish()?;
+    let (document, settings) = built.expect("whoever reads nothing reports why");
+    let toml = written(&file, &document, &settings, directory);
+    Ok(Migrated { file, toml })
+}
+
+fn written(file: &Path, document: &Document, settings: &Settings, directory: &Path) -> String {
+    let mut toml = format!(
+        "# Made by `pushrelay migrate` from {}. It means the same as that file.\n\
+         # What can be switched on now stands in comments; config/pushrelay.toml documents every key.\n",
+        file.display()
+    );
+    for section in document.all().filter(|section| !section.entries.is_empty()) {
+        let left_out = settings.left_out.iter().find(|left| Some(left.name.as_str()) == section.text("name"));
+        let nameless = section.group.repeated && section.text("name").is_none();
+        match left_out {
+            None if nameless => {}
+            None => write_section(&mut toml, section, directory, ""),
+            // As good as not there: the reference does not start it either.
+            Some(left) => {
+                let _ = write!(toml, "\n# Left out, as it cannot be used: {}\n", left.problem);
+                write_section(&mut toml, section, directory, "# ");
+            }
+        }
+    }
+    toml
+}
+
+fn write_section(toml: &mut String, section: &Section, directory: &Path, before: &str) {
+    let name = section.group.name;
+    toml.push_str(if before.is_empty() { "\n" } else { "" });
+    let _ = match (name, section.group.repeated) {
+        ("", _) => Ok(()),
+        (name, true) => writeln!(toml, "{before}[[{name}]]"),
+        (name, false) => writeln!(toml, "{before}[{name}]"),
+    };
+    for key in section.group.keys {
+        let Some(entry) = section.entries.get(key.name) else { continue };
+        let value = value(&entry.given, matches!(key.kind, Kind::File), directory);
+        let _ = writeln!(toml, "{before}{} = {value}", key.name);
+        for line in note(name, key.name, &entry.given) {
+            let _ = writeln!(toml, "{before}# {line}");
+        }
+    }
+}
+
+fn value(given: &Given, is_path: bool, directory: &Path) -> String {
+    match given {
+        Given::Text(text) | Given::Untyped(text) if is_path => {
+            // `./config/key.p8` reads better without the dot.
+            let path = directory.join(Path::new(text).strip_prefix(".").unwrap_or(Path::new(text)));
+            quoted(&path.display().to_string())
+        }
+        Given::Text(text) | Given::Untyped(text) => quoted(text),
+        Given::Integer(number) => number.clone(),
+        Given::Boolean(flag) => flag.to_string(),
+        Given::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| value(item, is_path, directory)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Given::Other(name) => unreachable!("the reader of the reference's files makes no {name}"),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// What to think about beside a value.
+fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
+    match (group, key) {
+        ("", "compatibility") => &[
+            "compatibility = \"improved\" cuts texts between characters, fits payloads to the provider's limit instead of",
+            "failing, and tells chat servers why a push failed.",
+        ],
+        ("auth", "mode") => &[
+            "Nobody is asked who they are. First mode = \"observe\": everything is still sent, and the log says what would be",
+            "refused. Then mode = \"required\", and one of these for each chat server:",
+            "[[server]]",
+            "name = \"chat.example.com\"",
+            "id = \"DiagnosticId in https://chat.example.com/api/v4/config/client?format=old\"",
+            "keys = [\"AsymmetricSigningPublicKey in the same document\"]",
+        ],
+        ("ops", "metrics") if matches!(given, Given::Boolean(false)) => {
+            &["With metrics = true, listen = \"127.0.0.1:9066\" keeps them apart from the address of chat servers."]
+        }
+        ("delivery", "deadline") => {
+            &["Mattermost waits 30 s for an answer: deadline = \"25s\" leaves time to give it."]
+        }
+        ("throttle", "vary_by_headers") => {
+            &["Without vary_by_headers each client address is a caller, which needs no header."]
+        }
+        ("client_ip", "trusted_proxies") => {
+            &["Headers are believed only from these. Name the addresses of your own reverse proxies and no others."]
+        }
+        ("target", "certificate_password") => &["certificate_password_file = \"…\" keeps it out of this file."],
+        ("target", "certificate_file") => {
+            &["A certificate ends after a year; a signing key does not: key_file, key_id and team_id instead of it."]
+        }
+        _ => &[],
+    }
+}
+
+/// For the message of a command that prints the result.
+impl Migrated {
+    /// Whether the result holds a secret, so that it is not left readable to everybody.
+    pub fn holds_a_secret(&self) -> bool {
+        self.toml.contains("certificate_password = ")
+    }
+}
