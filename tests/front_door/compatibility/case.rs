@@ -126,14 +126,10 @@ pub fn unreadable(what: &str, words: &str) -> Answer {
     fail(&format!("Failed to read {what} body: {words}"))
 }
 
-/// What Google said last: the Firebase library's error is the `message` of Google's.
-pub fn google_says(message: &str) -> Answer {
-    fail(message)
-}
-
-/// The same where Google said nothing. Here the library quotes Go's own words about sockets, which nobody else has.
-pub fn google_is_silent() -> Answer {
-    Answer { body: Body::FailureThatBegins(""), ..fail("") }
+/// The reference passes on Google's message, which can quote the notification's values. The relay has words of its own,
+/// behind Google's code.
+pub fn google_fails(code: &'static str) -> Answer {
+    Answer { body: Body::FailureThatBegins(code), ..fail("") }
 }
 
 /// `base` with these keys changed; `null` takes a key out (JSON Merge Patch, RFC 7396).

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::case::{Case, fail, google_says, to_android, to_apple};
+use super::case::{Case, fail, google_fails, to_android, to_apple};
 
 /// U+FFFD.
 const LOST: &str = "\u{fffd}";
@@ -105,7 +105,7 @@ pub fn cases() -> Vec<Case> {
         to_apple("iPhone: a signature that fills the payload", &json!({"signature": "s".repeat(4_000)}), &json!({}))
             .refused(fail("unknown send response error")),
         to_android("Android: data above 4,096 bytes", &json!({"signature": "s".repeat(4_000)}), &json!({}))
-            .refused(google_says("Android message is too big")),
+            .refused(google_fails("INVALID_ARGUMENT: ")),
     ]);
     cases
 }
