@@ -14,6 +14,8 @@ use crate::notification::{
 use crate::outcome::Outcome;
 use crate::private::Private;
 
+#[cfg(test)]
+mod described;
 mod go_words;
 mod lenient;
 #[cfg(test)]

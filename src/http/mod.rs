@@ -9,6 +9,7 @@ mod answer;
 mod client_address;
 mod limits;
 pub mod mattermost;
+mod openapi;
 mod ops;
 mod pace;
 mod push;
@@ -160,7 +161,8 @@ impl Edge {
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build, edge.compatibility));
+            .merge(ops::home(edge.build, edge.compatibility))
+            .merge(openapi::description());
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));

@@ -307,3 +307,7 @@ impl fmt::Display for Quoted {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "go_words_tests.rs"]
+mod tests;
