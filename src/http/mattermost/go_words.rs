@@ -1,5 +1,5 @@
 //! What Go's `encoding/json` (up to Go 1.26) says of a body that it does not decode, word for word: operators search
-//! their chat servers' logs for it. Where [`lenient`](super::lenient) found a body wanting, this goes over it once more, in
+//! their chat servers' logs for it. Where [`lenient`] found a body wanting, this goes over it once more, in
 //! Go's order: a mistake in the JSON anywhere in the first value comes first, then the first value of a wrong type.
 //!
 //! It only finds words. Whether a body is taken is decided elsewhere, so that a body that is costs nothing here. Of the
