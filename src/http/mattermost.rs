@@ -16,6 +16,7 @@ use crate::private::Private;
 
 #[cfg(test)]
 mod described;
+mod go_words;
 mod lenient;
 #[cfg(test)]
 mod tests;
@@ -69,36 +70,29 @@ pub enum BadAck {
 }
 
 impl BadPush {
-    /// For the caller.
-    pub fn text(&self, compatibility: Compatibility) -> String {
+    /// For the caller who sent this body.
+    pub fn text(&self, body: &[u8], compatibility: Compatibility) -> String {
         match (self, compatibility) {
-            (Self::Unreadable(unreadable), Compatibility::Strict) => {
-                format!("Failed to read message body: {}", in_gos_words(unreadable))
-            }
+            (Self::Unreadable(_), Compatibility::Strict) => match go_words::check::<Push<'_>>(body) {
+                Err(error) => format!("Failed to read message body: {error}"),
+                // Go would have read it; nothing is known that is refused nevertheless.
+                Ok(()) => self.to_string(),
+            },
             (bad, _) => bad.to_string(),
         }
     }
 }
 
 impl BadAck {
-    /// For the caller.
-    pub fn text(&self, compatibility: Compatibility) -> String {
+    /// For the caller who sent this body.
+    pub fn text(&self, body: &[u8], compatibility: Compatibility) -> String {
         match (self, compatibility) {
-            (Self::Unreadable(unreadable), Compatibility::Strict) => {
-                format!("Failed to read ack body: {}", in_gos_words(unreadable))
-            }
+            (Self::Unreadable(_), Compatibility::Strict) => match go_words::check::<Receipt<'_>>(body) {
+                Err(error) => format!("Failed to read ack body: {error}"),
+                Ok(()) => self.to_string(),
+            },
             (bad, _) => bad.to_string(),
         }
-    }
-}
-
-/// What Go's decoder says of a body that ends too early. What it says of others names its own types and states; ours says
-/// the same in other words.
-fn in_gos_words(unreadable: &Unreadable) -> String {
-    match unreadable {
-        Unreadable::Empty => "EOF".to_owned(),
-        Unreadable::EndsEarly => "unexpected EOF".to_owned(),
-        other => other.to_string(),
     }
 }
 
@@ -328,6 +322,18 @@ impl<'de> Fields<'de> for Push<'de> {
             _ => return None,
         })
     }
+
+    const GO_NAME: &'static str = "PushNotification";
+
+    fn go_type(field: &str) -> &'static str {
+        match field {
+            "badge" | "cont_ava" => "int",
+            "is_crt_enabled" | "is_id_loaded" => "bool",
+            "sub_type" => "model.PushSubType",
+            "transport" => "model.PushTransport",
+            _ => "string",
+        }
+    }
 }
 
 /// The fields of an `ack` request.
@@ -352,5 +358,15 @@ impl<'de> Fields<'de> for Receipt<'de> {
             "is_id_loaded" => ("is_id_loaded", Slot::Flag(&mut self.is_id_loaded)),
             _ => return None,
         })
+    }
+
+    const GO_NAME: &'static str = "PushNotificationAck";
+
+    fn go_type(field: &str) -> &'static str {
+        match field {
+            "received_at" => "int64",
+            "is_id_loaded" => "bool",
+            _ => "string",
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::limits::{Gate, TurnedAway};
-use super::mattermost::{self, BadPush};
+use super::mattermost;
 use crate::admission::Refusal;
 use crate::notification::{Compatibility, Notification};
 use crate::outcome::Outcome;
@@ -25,7 +25,8 @@ const LOGGED_PROBLEM_BYTES: usize = 160;
 /// Why a request to send did not lead to an [`Outcome`].
 enum Declined {
     TurnedAway(TurnedAway),
-    Malformed(BadPush),
+    /// What the caller is told.
+    Malformed(String),
     Refused(Refusal),
 }
 
@@ -47,7 +48,7 @@ where
         Ok(outcome) => answer::outcome(compatibility, &outcome),
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
-        Err(Declined::Malformed(bad)) => answer::failed(compatibility, StatusCode::OK, bad.text(compatibility)),
+        Err(Declined::Malformed(text)) => answer::failed(compatibility, StatusCode::OK, text),
         Err(Declined::Refused(refusal)) => refused(compatibility, refusal.is_rate(), refusal.to_string()),
     };
     metrics.request(began.elapsed());
@@ -83,7 +84,7 @@ fn understand(body: Bytes, metrics: &Metrics, compatibility: Compatibility) -> R
         let problem = bad.to_string();
         let problem = &problem[..problem.floor_char_boundary(LOGGED_PROBLEM_BYTES)];
         tracing::warn!(problem, "a request to send could not be understood");
-        Declined::Malformed(bad)
+        Declined::Malformed(bad.text(&body, compatibility))
     })
 }
 
@@ -148,7 +149,7 @@ where
         Err(bad) => {
             metrics.bad_request();
             tracing::warn!(problem = %bad, "a receipt could not be understood");
-            answer::failed(compatibility, StatusCode::OK, bad.text(compatibility))
+            answer::failed(compatibility, StatusCode::OK, bad.text(&body, compatibility))
         }
     }
 }

@@ -156,7 +156,10 @@ async fn a_relay_that_follows_the_reference_answers_byte_for_byte_as_it() {
             ok(),
             r#"{"server_id":1}"#,
             200,
-            r#"{"error":"Failed to read message body: field `server_id` is not a text","status":"FAIL"}"#,
+            concat!(
+                r#"{"error":"Failed to read message body: json: cannot unmarshal number into Go struct field "#,
+                r#"PushNotification.server_id of type string","status":"FAIL"}"#,
+            ),
         ),
         (SEND_PUSH, ok(), " ", 200, r#"{"error":"Failed to read message body: EOF","status":"FAIL"}"#),
         (SEND_PUSH, ok(), "{", 200, r#"{"error":"Failed to read message body: unexpected EOF","status":"FAIL"}"#),

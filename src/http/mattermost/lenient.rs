@@ -19,6 +19,18 @@ use serde_json::error::Category;
 pub(super) trait Fields<'de>: Default {
     /// The field of this name (lower case), and the name; `None` if there is none.
     fn slot(&mut self, name: &str) -> Option<(&'static str, Slot<'_, 'de>)>;
+
+    /// What the reference calls the struct, for [`go_words`](super::go_words).
+    const GO_NAME: &'static str;
+
+    /// The type that the field of this name (lower case) has there.
+    fn go_type(field: &str) -> &'static str;
+}
+
+/// The field of this name in any case.
+pub(super) fn find<'f, 'de, F: Fields<'de>>(fields: &'f mut F, name: &str) -> Option<(&'static str, Slot<'f, 'de>)> {
+    let as_written = name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
+    if as_written { fields.slot(name) } else { fields.slot(&folded(name)) }
 }
 
 /// Where a value goes, and with that its type. Texts are borrowed from the body unless they hold escapes.
@@ -138,8 +150,7 @@ impl<'f, 'de: 'f, F: Fields<'de>> Visitor<'de> for Key<'f, F> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        let as_written = name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
-        Ok(if as_written { self.0.slot(name) } else { self.0.slot(&folded(name)) })
+        Ok(find(self.0, name))
     }
 }
 
