@@ -247,7 +247,8 @@ impl Relay {
             .chain(self.left_out.iter().map(|left_out| TargetReadiness {
                 name: left_out.name.clone(),
                 platform: left_out.platform,
-                problem: Some(left_out.problem.clone()),
+                // What exactly is in the log: names of files are nothing for whoever reaches a probe.
+                problem: Some(LEFT_OUT_PROBLEM.to_owned()),
                 left_out: true,
                 last: None,
                 credential_expires_at: None,
@@ -260,6 +261,9 @@ impl Relay {
 
 /// The push names a platform that is not configured.
 const UNKNOWN_TARGET: Reason = "unknown_target";
+
+/// What a probe is told of a target that could not be set up.
+const LEFT_OUT_PROBLEM: &str = "could not be set up; an error line in the log says why";
 
 /// The push names a target that could not be set up.
 const LEFT_OUT: Reason = "target_left_out";

@@ -45,11 +45,11 @@ impl Check {
                 Err(error) => problems.push(error.to_string()),
             }
         }
-        if !problems.is_empty() {
-            return Err(Failure::configuration(problems.join("\n")));
-        }
         for warning in &loaded.warnings {
             println!("warning: {warning}");
+        }
+        if !problems.is_empty() {
+            return Err(Failure::configuration(problems.join("\n")));
         }
         for line in lines {
             println!("{line}");

@@ -32,7 +32,7 @@ impl Migrate {
             .map_err(|error| Failure::running(format!("cannot tell the working directory: {error}")))?;
         let migrated = config::migrate(&self.file, &directory).map_err(Failure::configuration)?;
         print!("{}", migrated.toml);
-        if migrated.holds_a_secret() {
+        if migrated.holds_a_secret {
             eprintln!("pushrelay: it holds a password: keep the file readable to the relay only (chmod 600)");
         }
         Ok(())

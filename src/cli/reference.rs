@@ -17,9 +17,13 @@ pub(super) fn translate(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let in_its_place =
         arguments.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new(PROGRAM)));
-    let serves = arguments.get(1).is_some_and(|argument| argument == "serve" || argument == "start");
+    let serves =
+        arguments.get(1).is_some_and(|argument| ["serve", "start", "check"].iter().any(|name| argument == name));
     let has_flag = arguments.get(1).and_then(|argument| flag(argument)).is_some();
-    if !(in_its_place || serves || has_flag) {
+    // A command of ours, whatever the program is called: the reference takes none.
+    let has_command =
+        arguments.get(1).is_some_and(|argument| argument.to_str().is_some_and(|text| !text.starts_with('-')));
+    if !(serves || has_flag || in_its_place && !has_command) {
         return arguments;
     }
     let first = if serves { 2 } else { 1 };
@@ -61,7 +65,8 @@ fn flag(argument: &OsStr) -> Option<OsString> {
     match word.split_once('=') {
         None if word == "config" || word == "version" => Some(format!("--{word}").into()),
         Some(("config", file)) => Some(format!("--config={file}").into()),
-        Some(("version", "true")) => Some("--version".into()),
+        // As Go reads a flag that is true.
+        Some(("version", "1" | "t" | "T" | "true" | "TRUE" | "True")) => Some("--version".into()),
         _ => None,
     }
 }
@@ -94,6 +99,10 @@ mod tests {
             ("mattermost-push-proxy --help", "mattermost-push-proxy serve --help"),
             ("pushrelay serve -config a.json", "pushrelay serve --config a.json"),
             ("pushrelay serve --config a.json", "pushrelay serve --config a.json"),
+            ("pushrelay check -config a.json", "pushrelay check --config a.json"),
+            ("mattermost-push-proxy check -config a.json", "mattermost-push-proxy check --config a.json"),
+            ("mattermost-push-proxy migrate a.json", "mattermost-push-proxy migrate a.json"),
+            ("pushrelay -version=1", "pushrelay --version"),
         ] {
             assert_eq!(translated(given), ours, "{given}");
         }

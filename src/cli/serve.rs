@@ -7,9 +7,9 @@ use clap::Args;
 use super::{Failure, signals};
 use crate::app::{App, Listeners};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Settings};
 use crate::shutdown::Shutdown;
-use crate::telemetry::log;
+use crate::telemetry::log::{self, LogError, LogGuard, LogSettings};
 
 /// Run the relay.
 #[derive(Debug, Args)]
@@ -36,7 +36,10 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
         // Kept to the end: dropping it writes the last lines out.
-        let guard = log::init(&loaded.settings.log).map_err(Failure::configuration)?;
+        let (guard, no_file) = start_log(&loaded.settings)?;
+        if let Some(problem) = no_file {
+            tracing::error!(%problem, "no log file is written; lines go to the standard output");
+        }
         if let Some(file) = &loaded.file {
             tracing::info!(file = %file.display(), "configuration read");
         }
@@ -58,5 +61,17 @@ impl Serve {
             tracing::info!("stopped");
             Ok(())
         })
+    }
+}
+
+/// The reference starts without the log file that it is told to write, as it does without a target.
+fn start_log(settings: &Settings) -> Result<(LogGuard, Option<LogError>), Failure> {
+    match log::init(&settings.log) {
+        Ok(guard) => Ok((guard, None)),
+        Err(problem @ LogError::File { .. }) if settings.tolerate_broken_targets => {
+            let on_the_console = LogSettings { console: true, file: None, ..settings.log.clone() };
+            log::init(&on_the_console).map(|guard| (guard, Some(problem))).map_err(Failure::configuration)
+        }
+        Err(problem) => Err(Failure::configuration(problem)),
     }
 }

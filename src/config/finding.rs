@@ -120,6 +120,11 @@ impl Findings {
         self.warnings.push(Finding { place: place.clone(), key: key.into(), what: what.into(), remedy: remedy.into() });
     }
 
+    /// Forgets warnings about keys that this is true of.
+    pub(super) fn forget_warnings(&mut self, about: impl Fn(&str) -> bool) {
+        self.warnings.retain(|warning| !about(&warning.key));
+    }
+
     /// Adds what was collected apart.
     pub(super) fn add_warnings(&mut self, warnings: Vec<Finding>) {
         self.warnings.extend(warnings);

@@ -158,7 +158,7 @@ pub(super) static HTTP: Group = Group {
 pub(super) static THROTTLE: Group = Group {
     name: "throttle",
     repeated: false,
-    about: "How often one caller may ask. More is answered with 429 and `Retry-After`, before anything is looked at.",
+    about: "How often one caller may ask. More is answered with 429 and `Retry-After`, before anything is looked at, on every path but `/healthz` and `/readyz`.",
     keys: &[
         key(
             "per_second",

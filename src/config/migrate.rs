@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::document::{Document, Given, Section};
 use super::finding::{Findings, Place, Problems};
 use super::kind::Kind;
+use super::values::is_content;
 use super::{Settings, read, reference, settings};
 
 /// What was made of a file.
@@ -15,6 +16,8 @@ pub struct Migrated {
     pub file: PathBuf,
     /// The text of a `pushrelay.toml`.
     pub toml: String,
+    /// Whether a secret stands in it, so that it should not be left readable to everybody.
+    pub holds_a_secret: bool,
 }
 
 /// Turns the reference's file into ours. Relative paths are made absolute, from `directory`, the one that the reference
@@ -40,24 +43,30 @@ pub fn migrate(file: &Path, directory: &Path) -> Result<Migrated, Problems> {
     findings.finish()?;
     let (document, settings) = built.expect("whoever reads nothing reports why");
     let toml = written(&file, &document, &settings, directory);
-    Ok(Migrated { file, toml })
+    let holds_a_secret = document.all().any(|section| {
+        section.group.keys.iter().any(|key| key.kind.is_secret() && section.entries.contains_key(key.name))
+    });
+    Ok(Migrated { file, toml, holds_a_secret })
 }
 
 fn written(file: &Path, document: &Document, settings: &Settings, directory: &Path) -> String {
     let mut toml = format!(
-        "# Made by `pushrelay migrate` from {}. It means the same as that file.\n\
+        "# Made by `pushrelay migrate` from {}. It means the same as that file, but for one thing: a target that\n\
+         # cannot be set up is an error at the start, instead of being left out.\n\
          # What can be switched on now stands in comments; config/pushrelay.toml documents every key.\n",
-        file.display()
+        file.display().to_string().escape_debug()
     );
+    if settings.targets.is_empty() {
+        toml.push_str("#\n# No target of it can be used, so this one starts nothing yet: see below.\n");
+    }
     for section in document.all().filter(|section| !section.entries.is_empty()) {
-        let left_out = settings.left_out.iter().find(|left| Some(left.name.as_str()) == section.text("name"));
-        let nameless = section.group.repeated && section.text("name").is_none();
+        let name = section.text("name").map_or_else(|| section.path(""), str::to_owned);
+        let left_out = settings.left_out.iter().find(|left| section.group.repeated && left.name.as_str() == name);
         match left_out {
-            None if nameless => {}
             None => write_section(&mut toml, section, directory, ""),
             // As good as not there: the reference does not start it either.
             Some(left) => {
-                let _ = write!(toml, "\n# Left out, as it cannot be used: {}\n", left.problem);
+                let _ = write!(toml, "\n# Left out, as it cannot be used: {}\n", left.problem.escape_debug());
                 write_section(&mut toml, section, directory, "# ");
             }
         }
@@ -85,6 +94,10 @@ fn write_section(toml: &mut String, section: &Section, directory: &Path, before:
 
 fn value(given: &Given, is_path: bool, directory: &Path) -> String {
     match given {
+        // Somebody pasted a key where its path belongs; what was made of it is among the comments already.
+        Given::Text(text) | Given::Untyped(text) if is_path && is_content(text) => {
+            quoted("not shown: the content of a file instead of its path")
+        }
         Given::Text(text) | Given::Untyped(text) if is_path => {
             // `./config/key.p8` reads better without the dot.
             let path = directory.join(Path::new(text).strip_prefix(".").unwrap_or(Path::new(text)));
@@ -101,8 +114,10 @@ fn value(given: &Given, is_path: bool, directory: &Path) -> String {
     }
 }
 
+/// On one line, whatever is in it: a comment of several lines would not be one. What JSON writes is a basic string of TOML,
+/// which only wants one character more escaped.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// What to think about beside a value.
@@ -137,13 +152,5 @@ fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
             &["A certificate ends after a year; a signing key does not: key_file, key_id and team_id instead of it."]
         }
         _ => &[],
-    }
-}
-
-/// For the message of a command that prints the result.
-impl Migrated {
-    /// Whether the result holds a secret, so that it is not left readable to everybody.
-    pub fn holds_a_secret(&self) -> bool {
-        self.toml.contains("certificate_password = ")
     }
 }

@@ -107,6 +107,9 @@ fn build(
         return None;
     };
     environment::apply(&mut document, environment, findings);
+    if document.is_reference {
+        reference::finish(&document, findings);
+    }
     let directory = directory(file, &document);
     let settings = settings(&mut document, directory, findings);
     if let Some(file) = file {
@@ -275,8 +278,11 @@ fn warn_of_open_secrets(file: &Path, document: &Document, directory: &Path, find
         // Checked a second time only for this; what it finds has been said.
         for (name, place) in Values::check(section, directory, &mut Findings::default()).secrets_in_file() {
             let what = "stands in a file that everybody on this machine may read";
-            let remedy =
-                format!("chmod o-r the file, or move the value into a file of its own and name it with {name}_file");
+            let remedy = if document.is_reference {
+                "chmod o-r the file".to_owned()
+            } else {
+                format!("chmod o-r the file, or move the value into a file of its own and name it with {name}_file")
+            };
             findings.warning(&place, section.path(name), what, remedy);
         }
     }

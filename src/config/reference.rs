@@ -5,8 +5,9 @@
 //! It opens no file but to ask whether there is one: where the reference looks for its configuration is one of its rules.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use super::document::{Document, Entry, Given, Section, Wording};
@@ -30,6 +31,9 @@ const LONGEST_S: i64 = 600;
 
 /// Where the reference writes its log if it is told to, but not where.
 const LOG_FILE: &str = "./logs/push_proxy.log";
+
+/// Requests per second; as many as `keys` allows.
+const MOST_PER_SECOND: i64 = 1_000_000;
 
 /// As many files set aside as `keys` allows.
 const MOST_LOG_FILES: u32 = 10_000;
@@ -98,6 +102,25 @@ pub(super) fn parse(text: &str, file: &Arc<str>, findings: &mut Findings) -> Opt
     reader.top(&fields, &mut document);
     Some(document)
 }
+
+/// What can only be said when the variables are known.
+pub(super) fn finish(document: &Document, findings: &mut Findings) {
+    let given = |word: &str| {
+        let (group, key, _) = WORDS.iter().find(|(_, _, known)| *known == word)?;
+        document.all().find(|section| section.group.name == *group)?.entries.get(*key)
+    };
+    findings.forget_warnings(|word| given(word).is_some_and(|entry| matches!(entry.place, Place::Variable(_))));
+    if given("ThrottlePerSec").is_none()
+        && let Some(top) = document.all().next()
+    {
+        let what = "is not given: nobody is slowed down (the reference lets one request through per second then)";
+        let remedy = "write how many requests per second one caller may send, such as 300";
+        findings.warning(&top.place, "ThrottlePerSec", what, remedy);
+    }
+}
+
+/// The fields of a `null`.
+static NOTHING: OnceLock<Map<String, Value>> = OnceLock::new();
 
 /// One object of the file.
 struct Object<'a> {
@@ -175,14 +198,18 @@ impl Reader<'_> {
         let per_second = self.whole(file, "ThrottlePerSec").unwrap_or_default();
         let headers = self.text(file, "ThrottleVaryByHeader").unwrap_or_default();
         let memory = self.whole(file, "ThrottleMemoryStoreSize").unwrap_or_default();
-        if per_second < 1 {
-            let what = "is not given: nobody is slowed down (the reference lets one request through per second then)";
-            self.warning("ThrottlePerSec", what, "write how many requests per second one caller may send, such as 300");
-            return;
-        }
         let throttle = document.section(&keys::THROTTLE);
-        self.set(throttle, "per_second", Given::Integer(per_second.to_string()));
-        let headers = headers.split_whitespace().map(|header| Given::Text(header.to_ascii_lowercase())).collect();
+        if per_second > 0 {
+            let per_second = per_second.min(MOST_PER_SECOND);
+            self.set(throttle, "per_second", Given::Integer(per_second.to_string()));
+        }
+        let (headers, impossible): (Vec<_>, Vec<_>) =
+            headers.split_whitespace().partition(|header| HeaderName::try_from(*header).is_ok());
+        if !impossible.is_empty() {
+            let what = "holds what is no header's name, and so never there: names are separated by spaces";
+            self.warning("ThrottleVaryByHeader", what, "write for example \"X-Forwarded-For\"");
+        }
+        let headers = headers.into_iter().map(|header| Given::Text(header.to_ascii_lowercase())).collect();
         self.set(throttle, "vary_by_headers", Given::Array(headers));
         if memory > 0 {
             let memory = memory.clamp(1_000, 10_000_000);
@@ -339,6 +366,8 @@ impl Reader<'_> {
         for (index, item) in items.iter().enumerate() {
             match item {
                 Value::Object(fields) => objects.push((index, fields)),
+                // In which nothing stands, like any other.
+                Value::Null => objects.push((index, NOTHING.get_or_init(Map::new))),
                 other => self.wrong(object, &format!("{name}[{index}]"), "an object", other),
             }
         }

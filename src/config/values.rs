@@ -262,14 +262,14 @@ impl<'a> Values<'a> {
                 _ => false,
             };
             let place = &self.section.entries.get(*name)?.place;
-            (secret && matches!(place, Place::Line(..))).then(|| (*name, place.clone()))
+            (secret && !matches!(place, Place::Variable(_))).then(|| (*name, place.clone()))
         })
     }
 }
 
 /// Whether somebody pasted a key where its path belongs: PEM, JSON, or the bare base64 of a key. (Base64 of the smallest
 /// is longer than 100 characters; a path of that length has a dot, a dash or an underscore somewhere.)
-fn is_content(path: &str) -> bool {
+pub(super) fn is_content(path: &str) -> bool {
     let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     path.contains("-----BEGIN") || path.contains(['\n', '{']) || (path.len() > 100 && path.chars().all(base64))
 }

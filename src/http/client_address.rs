@@ -52,6 +52,21 @@ impl ClientAddressSettings {
         }
         client
     }
+
+    /// What the header says of the client, read as [`Self::client`] reads it, but as it was written: it need not be an
+    /// address. Empty if the header is absent. Only for requests from a trusted peer.
+    pub(super) fn entry<'h>(&self, headers: &'h HeaderMap) -> &'h [u8] {
+        let entries =
+            headers.get_all(&self.header).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let mut last: &[u8] = &[];
+        for entry in entries.map(<[u8]>::trim_ascii) {
+            last = entry;
+            if !address(entry).is_some_and(|address| self.trusts(address)) {
+                break;
+            }
+        }
+        last
+    }
 }
 
 /// An address as proxies write it: bare, or with a port, and with brackets around IPv6.

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
 use super::ClientAddressSettings;
@@ -24,8 +26,12 @@ use crate::admission::rate::{Rate, Rates, Wait, whole_seconds};
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
-/// Paths that are answered however often they are asked.
-const NEVER_THROTTLED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Paths that are answered however often they are asked: they cost little, and an orchestrator ends what does not answer.
+const NEVER_THROTTLED: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The most of a body that is read before its request is turned away, bytes, and how long that may take. A caller that is
+/// still writing would see its connection reset and never read why.
+const DISCARDED: (u64, Duration) = (64 * 1024, Duration::from_secs(1));
 
 /// What a bucket holds.
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -63,7 +69,8 @@ pub enum Vary {
     /// the same as an empty one: requests that have none of them share one bucket. With no headers named, all do.
     ///
     /// Values are believed only from trusted proxies. A request that has any of the headers from elsewhere counts by
-    /// its peer's address.
+    /// its peer's address. Of the header in which proxies name the client, only what a trusted one has written counts:
+    /// proxies append to what the client sent. Others must be overwritten by the proxy.
     Headers(Vec<HeaderName>),
 }
 
@@ -115,7 +122,10 @@ impl Throttle {
                 }
                 Err(wait) => {
                     let answer = self.turn_away(request.headers(), peer, wait);
-                    Box::pin(std::future::ready(answer))
+                    Box::pin(async move {
+                        discard(request.into_body()).await;
+                        answer
+                    })
                 }
             }
         })
@@ -130,7 +140,7 @@ impl Throttle {
                 if says_who && !self.client_address.trusts(peer) {
                     Client::Address(peer)
                 } else {
-                    Client::Values { names, headers }
+                    Client::Values { names, headers, client_address: &self.client_address }
                 }
             }
         }
@@ -161,6 +171,14 @@ impl Throttle {
     }
 }
 
+/// Reads a body that nobody needs, if it is a short one.
+async fn discard(mut body: Incoming) {
+    if body.size_hint().upper().is_some_and(|most| most <= DISCARDED.0) {
+        // In time or not, whole or not: the answer is the same.
+        let _ = tokio::time::timeout(DISCARDED.1, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+    }
+}
+
 /// Empty for an absent header.
 fn first_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
     headers.get(name).map_or(&[], HeaderValue::as_bytes)
@@ -170,7 +188,7 @@ fn first_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
 #[derive(Debug)]
 enum Client<'a> {
     Address(IpAddr),
-    Values { names: &'a [HeaderName], headers: &'a HeaderMap },
+    Values { names: &'a [HeaderName], headers: &'a HeaderMap, client_address: &'a ClientAddressSettings },
 }
 
 impl Hash for Client<'_> {
@@ -184,10 +202,15 @@ impl Hash for Client<'_> {
                 state.write_u8(6);
                 state.write(&address.octets()[..8]);
             }
-            Self::Values { names, headers } => {
+            Self::Values { names, headers, client_address } => {
                 state.write_u8(0);
                 for name in *names {
-                    for byte in first_value(headers, name) {
+                    let value = if *name == client_address.header {
+                        client_address.entry(headers)
+                    } else {
+                        first_value(headers, name)
+                    };
+                    for byte in value {
                         state.write_u8(byte.to_ascii_lowercase());
                     }
                     // No value has a line break.

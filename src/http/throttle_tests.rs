@@ -151,6 +151,20 @@ async fn from_a_trusted_proxy_each_value_of_the_header_has_its_own_bucket() {
 }
 
 #[tokio::test]
+async fn of_the_header_that_names_the_client_only_what_the_proxy_wrote_counts() {
+    let throttled = Throttled::start(by(&["x-forwarded-for"]), &[LOOPBACK]).await;
+    let appended = |turn| vec![format!("x-forwarded-for: 6.6.6.{turn}, 203.0.113.5")];
+    assert_eq!(throttled.answered_of_ten(appended).await, 2);
+    let added = |turn| vec![format!("x-forwarded-for: evil-{turn}"), "x-forwarded-for: 203.0.113.6".to_owned()];
+    assert_eq!(throttled.answered_of_ten(added).await, 2);
+    let through_two = |turn| vec![format!("x-forwarded-for: 6.6.6.{turn}, 203.0.113.7, 127.0.0.1")];
+    assert_eq!(throttled.answered_of_ten(through_two).await, 2);
+    // It need not be an address.
+    assert_eq!(throttled.answered_of_ten(|_| vec!["x-forwarded-for: tenant-a".to_owned()]).await, 2);
+    assert_eq!(throttled.answered_of_ten(|turn| vec![format!("x-forwarded-for: tenant-b{turn}")]).await, 10);
+}
+
+#[tokio::test]
 async fn without_the_header_all_share_one_bucket_wherever_they_are() {
     for trusted in [&[LOOPBACK][..], &[]] {
         let throttled = Throttled::start(by(&["x-server"]), trusted).await;
@@ -174,10 +188,14 @@ async fn with_no_header_named_all_share_one_bucket() {
 fn values_of_several_headers_are_told_apart_by_where_they_stand() {
     let names = [HeaderName::from_static("a"), HeaderName::from_static("b")];
     let hashing = std::hash::RandomState::new();
+    let client_address = ClientAddressSettings::default();
     let hash = |values: [&str; 2]| {
         let headers: HeaderMap =
             names.iter().cloned().zip(values.map(|value| HeaderValue::from_str(value).unwrap())).collect();
-        std::hash::BuildHasher::hash_one(&hashing, Client::Values { names: &names, headers: &headers })
+        std::hash::BuildHasher::hash_one(
+            &hashing,
+            Client::Values { names: &names, headers: &headers, client_address: &client_address },
+        )
     };
     assert_eq!(hash(["x", "y"]), hash(["X", "Y"]));
     let different = [["x", "y"], ["y", "x"], ["xy", ""], ["", "xy"], ["", ""], ["x", ""]].map(hash);

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -237,9 +237,18 @@ struct Open {
     is_torn: bool,
 }
 
+/// Whether the path stands for a stream of the process: where `/dev/stdout` leads is not ours to rename.
+fn is_stream(path: &Path) -> bool {
+    ["/dev", "/proc"].into_iter().any(|streams| path.starts_with(streams))
+}
+
 impl Open {
     /// Opens or creates it, and its directory.
     fn at(path: &Path, mode: u32) -> io::Result<Self> {
+        // Opening it would wait for a reader, for ever if there is none.
+        if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+            return Err(io::Error::new(ErrorKind::Unsupported, "it is a named pipe"));
+        }
         let open = || OpenOptions::new().append(true).create(true).mode(mode).open(path);
         let file = match (open(), path.parent()) {
             (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
@@ -254,7 +263,7 @@ impl Open {
             inode: metadata.ino(),
             // An operator who made it tighter finds the next one as tight.
             mode: metadata.permissions().mode() & MODE,
-            is_regular: metadata.is_file(),
+            is_regular: metadata.is_file() && !is_stream(path),
             bytes: metadata.len(),
             is_torn: metadata.is_file() && ends_within_a_line(path),
             file,

@@ -143,10 +143,8 @@ mod tests {
         assert!(value("process_cpu_seconds_total") - cpu < 60.0);
         assert_eq!(registry.gather().len(), FIGURES.len());
 
-        let before = value("process_open_fds");
         let files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        // Other tests open and close files at the same time.
-        assert!(value("process_open_fds") > before + 20.0, "{before}");
+        assert!(value("process_open_fds") >= 100.0);
         drop(files);
         assert!(value("process_max_fds") >= value("process_open_fds"));
         let (resident, reserved) = (value("process_resident_memory_bytes"), value("process_virtual_memory_bytes"));
