@@ -165,7 +165,7 @@ impl App {
             tracing::error!(
                 target,
                 problem,
-                "a target could not be set up: the relay runs without it until it is restarted"
+                "a target could not be set up, and the relay runs without it: mend it or take it out of the file, then restart"
             );
         }
         let summary = Summary {

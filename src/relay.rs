@@ -93,13 +93,13 @@ struct Remembered {
 }
 
 impl Remembered {
-    fn of(admitted: &Admitted<Notification>) -> Self {
+    fn of(admitted: &Admitted<Notification>, transport: Transport) -> Self {
         let notification = admitted.get();
         Self {
             ack_id: log::bounded(&notification.ack_id).into(),
             server: notification.server_id.clone(),
             kind: notification.kind.clone(),
-            transport: notification.transport,
+            transport,
             observed: admitted.observed(),
         }
     }
@@ -170,8 +170,13 @@ impl Relay {
             });
         };
         let platform = target.sender.platform();
-        self.metrics.notification(platform, &notification.kind, notification.transport, notification.app_version);
-        Ok((target, target.sender.prepare(notification), Remembered::of(admitted)))
+        // Google has no channel apart for calls, and the reference counts none.
+        let transport = match platform {
+            Platform::Apple => notification.transport,
+            Platform::Android => Transport::Standard,
+        };
+        self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
+        Ok((target, target.sender.prepare(notification), Remembered::of(admitted, transport)))
     }
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.

@@ -26,7 +26,8 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
         let left_out = loaded.settings.left_out.iter();
-        let mut problems: Vec<_> = left_out.map(|left| format!("target `{}`: {}", left.name, left.problem)).collect();
+        let mut problems: Vec<_> =
+            left_out.map(|left| format!("target `{}` would be left out: {}", left.name, left.problem)).collect();
         let mut lines = Vec::new();
         let mut keys = KeysInUse::default();
         for target in &loaded.settings.targets {
@@ -48,11 +49,11 @@ impl Check {
         for warning in &loaded.warnings {
             println!("warning: {warning}");
         }
-        if !problems.is_empty() {
-            return Err(Failure::configuration(problems.join("\n")));
-        }
         for line in lines {
             println!("{line}");
+        }
+        if !problems.is_empty() {
+            return Err(Failure::configuration(problems.join("\n")));
         }
         let servers = loaded.settings.admission.servers.len();
         println!("The configuration is right. Targets: {}, servers: {servers}.", loaded.settings.targets.len());

@@ -32,8 +32,11 @@ impl Migrate {
             .map_err(|error| Failure::running(format!("cannot tell the working directory: {error}")))?;
         let migrated = config::migrate(&self.file, &directory).map_err(Failure::configuration)?;
         print!("{}", migrated.toml);
+        for warning in &migrated.warnings {
+            eprintln!("warning: {warning}");
+        }
         if migrated.holds_a_secret {
-            eprintln!("pushrelay: it holds a password: keep the file readable to the relay only (chmod 600)");
+            eprintln!("pushrelay: a password is in what was printed: keep it readable to the relay only (chmod 600)");
         }
         Ok(())
     }

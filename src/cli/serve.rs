@@ -47,13 +47,18 @@ impl Serve {
             let place = warning.place.to_string();
             let place = place.trim_end_matches(": ");
             let config::Finding { key, what, remedy, .. } = warning;
+            let key = (!key.is_empty()).then_some(key);
             tracing::warn!(key, place, what, remedy, "a setting to think about");
         }
         let settings = loaded.settings;
         super::block_on(async {
             let shutdown = Shutdown::new();
             let deadline = settings.shutdown_deadline;
-            let listeners = Listeners::bind(&settings.http).await.map_err(Failure::running)?;
+            let listeners = Listeners::bind(&settings.http).await.map_err(|error| {
+                // Whoever reads only the log file must find it there.
+                tracing::error!(%error, "not started");
+                Failure::running(error)
+            })?;
             let app =
                 App::new(settings, &Clock::System, &shutdown, guard.dropped_lines()).map_err(Failure::configuration)?;
             signals::watch(&shutdown, deadline)?;

@@ -392,7 +392,7 @@ pub(super) static TARGET: Group = Group {
             "proxy",
             Kind::Proxy,
             Default("environment"),
-            "`environment` obeys `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; `none` ignores them.",
+            "`environment` obeys `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`; `none` ignores them.",
         ),
         // Apple admits about 1,000 requests at once per connection, Google 100: 4 carry thousands a second.
         key("connections", Kind::Count(1, 64), Default("4"), "The most connections kept open to the provider."),

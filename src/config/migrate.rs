@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::document::{Document, Given, Section};
-use super::finding::{Findings, Place, Problems};
+use super::finding::{Finding, Findings, Place, Problems};
 use super::kind::Kind;
 use super::values::is_content;
 use super::{Settings, read, reference, settings};
@@ -18,6 +18,8 @@ pub struct Migrated {
     pub toml: String,
     /// Whether a secret stands in it, so that it should not be left readable to everybody.
     pub holds_a_secret: bool,
+    /// What was ignored in the file, and what is worth knowing.
+    pub warnings: Vec<Finding>,
 }
 
 /// Turns the reference's file into ours. Relative paths are made absolute, from `directory`, the one that the reference
@@ -37,16 +39,17 @@ pub fn migrate(file: &Path, directory: &Path) -> Result<Migrated, Problems> {
         findings.problem(&place, "", "is not JSON, the format of mattermost-push-proxy", remedy);
     }
     let built = document.map(|mut document| {
+        reference::finish(&document, &mut findings);
         let settings = settings(&mut document, directory, &mut findings);
         (document, settings)
     });
-    findings.finish()?;
+    let warnings = findings.finish()?;
     let (document, settings) = built.expect("whoever reads nothing reports why");
     let toml = written(&file, &document, &settings, directory);
     let holds_a_secret = document.all().any(|section| {
         section.group.keys.iter().any(|key| key.kind.is_secret() && section.entries.contains_key(key.name))
     });
-    Ok(Migrated { file, toml, holds_a_secret })
+    Ok(Migrated { file, toml, holds_a_secret, warnings })
 }
 
 fn written(file: &Path, document: &Document, settings: &Settings, directory: &Path) -> String {

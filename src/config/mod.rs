@@ -135,7 +135,8 @@ fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
         return None;
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    if text.trim_start().starts_with('{') {
+    let named_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    if named_json || text.trim_start().starts_with('{') {
         reference::parse(text, &name, findings)
     } else {
         Document::parse(text, &name, findings)

@@ -86,8 +86,11 @@ pub(super) fn parse(text: &str, file: &Arc<str>, findings: &mut Findings) -> Opt
     let place = Place::File(file.clone());
     let fields = match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => fields,
-        // Begins with a brace, so what was read whole is an object.
-        Ok(_) => unreachable!("only texts that begin with a brace are read as JSON"),
+        Ok(_) => {
+            let remedy = "write the configuration of mattermost-push-proxy as one object, { … }";
+            findings.problem(&place, "", "is JSON, but not an object", remedy);
+            return None;
+        }
         Err(error) => {
             // The library's text ends with the place, and quotes nothing.
             let what = error.to_string();
@@ -113,7 +116,7 @@ pub(super) fn finish(document: &Document, findings: &mut Findings) {
     if given("ThrottlePerSec").is_none()
         && let Some(top) = document.all().next()
     {
-        let what = "is not given: nobody is slowed down (the reference lets one request through per second then)";
+        let what = "is not given, or not above 0: nobody is slowed down (mattermost-push-proxy lets one request through per second then)";
         let remedy = "write how many requests per second one caller may send, such as 300";
         findings.warning(&top.place, "ThrottlePerSec", what, remedy);
     }
@@ -379,13 +382,14 @@ impl Reader<'_> {
         let given = match given {
             Value::Null => "null",
             Value::Bool(_) => "true or false",
+            Value::Number(number) if number.is_f64() => "a number with a point",
             Value::Number(_) => "a number",
             Value::String(_) => "text",
             Value::Array(_) => "a list",
             Value::Object(_) => "an object",
         };
         let what = format!("must be {wanted}, not {given}");
-        self.findings.problem(self.place, format!("{}{name}", object.path), what, format!("write {wanted}"));
+        self.findings.problem(self.place, format!("{}{name}", object.path), what, "");
     }
 
     fn warning(&mut self, key: &str, what: &str, remedy: &str) {
@@ -401,7 +405,7 @@ impl Reader<'_> {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "take it out, unless it is a remark".to_owned(),
             };
-            self.warning(&key, "is not a known key and is ignored, as the reference does", &remedy);
+            self.warning(&key, "is not a known key and is ignored, as mattermost-push-proxy does", &remedy);
         }
     }
 }

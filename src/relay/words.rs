@@ -53,10 +53,16 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
             "{provider} could not take it now ({reason}; {}): try again later",
             attempts_in_words(run.attempts, run.elapsed)
         ),
-        Verdict::NewCredential { reason } | Verdict::TargetBroken { reason } => format!(
-            "{provider} does not accept the relay's credentials or topic for target {target} ({reason}): \
-             the relay's operator must correct them, /readyz says more"
-        ),
+        Verdict::NewCredential { reason } | Verdict::TargetBroken { reason } => {
+            let what = match platform {
+                Platform::Apple => "credentials or topic",
+                Platform::Android => "credentials or project",
+            };
+            format!(
+                "{provider} does not accept the relay's {what} for target {target} ({reason}): \
+                 the relay's operator must correct them, /readyz says more"
+            )
+        }
         Verdict::Rejected { reason } => format!("{provider} refused this notification ({reason})"),
     };
     Outcome::Failed { text: Cow::Owned(text) }

@@ -11,8 +11,9 @@ use url::Url;
 use crate::private::Private;
 
 /// Where the environment names a proxy for `https` addresses, the first that is set and not empty wins. The order is
-/// the reference's (`HTTPS_PROXY` before `HTTP_PROXY`, which alone also serves `https`), with curl's `ALL_PROXY` last.
-const VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// the reference's: `HTTPS_PROXY` before `HTTP_PROXY`, which alone also serves `https`. Not `ALL_PROXY`: it usually names a
+/// SOCKS proxy for other programs.
+const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// Addresses that need no proxy: names (with their subdomains), addresses, networks or `*`, separated by commas.
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
@@ -20,7 +21,7 @@ const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Which forward proxy to use.
 #[derive(Clone, Debug, Default)]
 pub enum ProxySettings {
-    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    /// What `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     #[default]
     Environment,
     /// None, whatever the environment says.
@@ -45,7 +46,9 @@ impl ProxySettings {
 
 /// A variable that names no usable proxy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {error}. Mend or unset it, or set the target's `proxy` to \"none\" to connect directly")]
+#[error(
+    "{variable}: {error}. Mend or unset it, or set the target's `proxy` to \"none\" (PUSHRELAY_TARGET__<NAME>__PROXY=none) to connect directly"
+)]
 pub struct UnusableProxy {
     variable: &'static str,
     error: ProxyError,
@@ -196,7 +199,7 @@ mod tests {
             (&[("HTTPS_PROXY", "http://a:1"), ("HTTP_PROXY", "http://b:1")], Some("a")),
             (&[("HTTP_PROXY", "http://b:1")], Some("b")),
             (&[("https_proxy", "http://c:1"), ("http_proxy", "http://d:1")], Some("c")),
-            (&[("ALL_PROXY", "http://e:1")], Some("e")),
+            (&[("ALL_PROXY", "socks5h://e:1")], None),
             (&[("HTTPS_PROXY", ""), ("HTTP_PROXY", "b:1")], Some("b")),
             (&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "push.apple.com")], None),
             (&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "example.org, .apple.com")], None),
