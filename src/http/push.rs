@@ -9,14 +9,11 @@ use tokio::time::Instant;
 use super::answer::{self, Answer};
 use super::limits::{Gate, TurnedAway};
 use super::mattermost::{self, BadPush};
-use crate::admission::Refusal;
+use crate::admission::{Refusal, RefusalKind};
 use crate::notification::{Compatibility, Notification};
 use crate::outcome::Outcome;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
-
-/// Seconds. Rates are counted per minute, so that by then something is allowed again.
-const RATE_RETRY_AFTER: u32 = 60;
 
 /// The answer to `/api/v1/ack`.
 const ACKNOWLEDGED: &[u8] = br#"{"status":"OK"}"#;
@@ -47,7 +44,7 @@ where
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics),
         // The reference answers a request that it does not understand with 200.
         Err(Declined::Malformed(bad)) => answer::failed(StatusCode::OK, bad.to_string()),
-        Err(Declined::Refused(refusal)) => refused(refusal.is_rate(), refusal.to_string()),
+        Err(Declined::Refused(refusal)) => refused(refusal),
     };
     metrics.request(began.elapsed());
     answer
@@ -109,11 +106,14 @@ fn answer_turned_away(turned_away: &TurnedAway, metrics: &Metrics) -> Answer {
     turned_away.answer()
 }
 
-fn refused(is_rate: bool, text: String) -> Answer {
-    if is_rate {
-        answer::failed_for_now(StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
-    } else {
-        answer::failed(StatusCode::UNAUTHORIZED, text)
+fn refused(refusal: Refusal) -> Answer {
+    let text = refusal.to_string();
+    match refusal.kind() {
+        RefusalKind::Unproven => answer::failed(StatusCode::UNAUTHORIZED, text),
+        RefusalKind::Forbidden => answer::failed(StatusCode::FORBIDDEN, text),
+        RefusalKind::TooOften { retry_after } => {
+            answer::failed_for_now(StatusCode::TOO_MANY_REQUESTS, text, retry_after)
+        }
     }
 }
 
