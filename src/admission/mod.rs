@@ -161,10 +161,8 @@ impl Admission {
     }
 
     fn check_by_address(&self, address: IpAddr, notification: &Notification) -> Result<(), Refusal> {
-        let was_refused = self
-            .addresses
-            .look(address)
-            .map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        let was_refused =
+            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
         match self.check(notification) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}

@@ -157,9 +157,7 @@ impl Rates {
                 let count = state.remaining_burst_capacity();
                 Ok(Remaining { count, full_after: interval * burst.get().saturating_sub(count) })
             }
-            Err(until) => {
-                Err(self.rate.wait(until.wait_time_from(self.limiter.clock().now())))
-            }
+            Err(until) => Err(self.rate.wait(until.wait_time_from(self.limiter.clock().now()))),
         }
     }
 

@@ -61,13 +61,17 @@ pub enum Refusal {
         retry_after: u32,
     },
     /// More than the server's own rate.
-    #[error("this server sends faster than it may: try again in {retry_after} s (`per_second` in its entry at the relay)")]
+    #[error(
+        "this server sends faster than it may: try again in {retry_after} s (`per_second` in its entry at the relay)"
+    )]
     ServerRate {
         /// Seconds until one is allowed again.
         retry_after: u32,
     },
     /// More than the server's own quota.
-    #[error("this server has sent all that it may in a day, which begins anew at 00:00 UTC (`daily_quota` in its entry)")]
+    #[error(
+        "this server has sent all that it may in a day, which begins anew at 00:00 UTC (`daily_quota` in its entry)"
+    )]
     DailyQuota {
         /// Seconds until the next day.
         retry_after: u32,

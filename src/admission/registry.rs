@@ -22,6 +22,7 @@ use super::rate::{Bucket, Rate};
 use super::refusal::{Refusal, seconds};
 use crate::clock::Clock;
 use crate::notification::{ServerId, TargetName};
+use crate::telemetry::log;
 
 /// Seconds in a day: UTC, as the Unix epoch counts, knows no other.
 const DAY: u64 = 24 * 60 * 60;
@@ -224,16 +225,16 @@ impl Registry {
         let mut removed: Vec<_> =
             before.iter().filter(|(id, _)| !after.contains_key(*id)).map(|(_, server)| &server.settings.name).collect();
         removed.sort();
-        removed.into_iter().for_each(|name| changes.removed.add(name));
+        for name in removed {
+            changes.removed.add(name);
+        }
         self.servers.store(Arc::new(after));
         changes
     }
 
     fn added(&self, settings: ServerSettings) -> Server {
-        let usage = Usage {
-            unsigned_tests: Bucket::new(self.unsigned_tests, self.clock.clone()),
-            today: Day::default(),
-        };
+        let usage =
+            Usage { unsigned_tests: Bucket::new(self.unsigned_tests, self.clock.clone()), today: Day::default() };
         Server { rate: self.bucket(settings.rate), settings, usage: Arc::new(usage) }
     }
 
@@ -272,10 +273,7 @@ impl Server {
 
     /// Counts a test without a signature.
     pub fn count_unsigned_test(&self) -> Result<(), Refusal> {
-        self.usage
-            .unsigned_tests
-            .check()
-            .map_err(|wait| Refusal::TooManyTests { retry_after: seconds(wait) })
+        self.usage.unsigned_tests.check().map_err(|wait| Refusal::TooManyTests { retry_after: seconds(wait) })
     }
 
     /// Counts one against its rate. Only for what it has signed: a stranger must not be able to use its rate up.
@@ -343,7 +341,7 @@ impl Names {
     fn add(&mut self, name: &str) {
         self.count += 1;
         if self.first.len() < MOST_NAMES {
-            self.first.push(name.to_owned());
+            self.first.push(log::bounded(name).to_owned());
         }
     }
 }

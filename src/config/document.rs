@@ -237,12 +237,7 @@ impl Document {
 
 impl Section {
     /// Reads a file that is one section of a repeated group: its keys stand at the top.
-    pub(super) fn of_file(
-        text: &str,
-        file: &Arc<str>,
-        group: &'static Group,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    pub(super) fn of_file(text: &str, file: &Arc<str>, group: &'static Group, findings: &mut Findings) -> Option<Self> {
         let lines = Lines { file, text };
         let table = parse_table(&lines, findings)?;
         let mut section = Self::new(group, Place::File(file.clone()), 0);

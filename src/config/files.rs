@@ -29,6 +29,25 @@ pub(super) fn list(directory: &Path, most: usize) -> Result<Vec<OsString>, Strin
     Ok(names)
 }
 
+/// Tells one state of a file from the next without opening it: where it is stored, its size, and when it was last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp([u64; 3], [i64; 4]);
+
+/// The stamp of a file, of its target if it is a link.
+#[cfg(unix)]
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let file = path.metadata().ok()?;
+    let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+    Some(Stamp([file.dev(), file.ino(), file.size()], times))
+}
+
+/// The stamp of a file; not known here.
+#[cfg(not(unix))]
+pub(super) fn stamp(_: &Path) -> Option<Stamp> {
+    None
+}
+
 /// Whether there is nothing of that name, not even a link that leads nowhere.
 pub(super) fn is_gone(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)

@@ -305,12 +305,7 @@ pub(super) static SERVER: Group = Group {
             Absent("it signs no webhooks"),
             "Keys for requests signed as Standard Webhooks: `whsec_…` (shared secret) or `whpk_…` (Ed25519 public key).",
         ),
-        key(
-            "schemes",
-            Kind::Texts,
-            Absent("whatever there are keys for"),
-            "How it may sign: `mattermost`, `webhook`.",
-        ),
+        key("schemes", Kind::Texts, Absent("whatever there are keys for"), "How it may sign: `mattermost`, `webhook`."),
         key("targets", Kind::Texts, Absent("every target"), "The names of the targets it may push to."),
         key(
             "per_second",
@@ -319,7 +314,12 @@ pub(super) static SERVER: Group = Group {
             "The most notifications per second, in the long run. Only what it has signed counts. Mattermost does not retry: what \
              is over a limit is lost.",
         ),
-        key("burst", Kind::Count(1, 1_000_000), Absent("as many as `per_second`"), "How many of them may come at once."),
+        key(
+            "burst",
+            Kind::Count(1, 1_000_000),
+            Absent("as many as `per_second`"),
+            "How many of them may come at once.",
+        ),
         key(
             "daily_quota",
             Kind::Count(1, u32::MAX as u64),

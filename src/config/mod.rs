@@ -36,8 +36,8 @@ pub use finding::{Finding, Place, Problems};
 use keys::Group;
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
-pub use servers_directory::{Reading, ServersDirectory, Trouble};
 use servers::Registered;
+pub use servers_directory::{Reading, ServersDirectory, Trouble};
 use values::Values;
 
 use crate::admission::ServerSettings;
@@ -197,7 +197,11 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let registered = match &servers_directory {
         None if no_server => Registered::Nobody,
         Some(directory) if no_server && directory.servers().is_empty() => {
-            if directory.is_there() { Registered::NobodyYet } else { Registered::Nobody }
+            if directory.is_there() {
+                Registered::NobodyYet
+            } else {
+                Registered::Nobody
+            }
         }
         _ => Registered::Somebody,
     };

@@ -90,7 +90,11 @@ fn rate(count: u32, per: Duration, burst: u32) -> Option<Rate> {
 
 /// Builds one server. `None` if anything about it is wrong; what, is among the findings then. `targets` are the names of
 /// those that are configured.
-pub(super) fn server(values: &Values<'_>, targets: &BTreeSet<String>, findings: &mut Findings) -> Option<ServerSettings> {
+pub(super) fn server(
+    values: &Values<'_>,
+    targets: &BTreeSet<String>,
+    findings: &mut Findings,
+) -> Option<ServerSettings> {
     let keys = keys(values, findings);
     let webhook_keys = webhook_keys(values, findings);
     let schemes = schemes(values, keys.as_ref(), webhook_keys.as_ref(), findings);
@@ -197,8 +201,7 @@ fn schemes(
     webhook_keys: Option<&WebhookKeys>,
     findings: &mut Findings,
 ) -> Option<Schemes> {
-    let has_keys =
-        Schemes { mattermost: !keys?.is_empty(), webhook: !webhook_keys?.as_slice().is_empty() };
+    let has_keys = Schemes { mattermost: !keys?.is_empty(), webhook: !webhook_keys?.as_slice().is_empty() };
     if !values.was_given("schemes") {
         return Some(has_keys);
     }

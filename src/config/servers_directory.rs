@@ -5,7 +5,11 @@
 //! reported, its server keeps the settings that it had, and the other files count. A file that is gone takes its server
 //! with it; a directory that is gone takes nobody: that is how a mount looks that has failed.
 //!
-//! All files are read again each time, since the key files that they name may have changed without them.
+//! **What is read again.** Files that look unchanged (by inode, size and times) are not opened, so that one change among
+//! 10,000 files costs 10,000 `stat`s; and opening that many would be told to whoever watches the directory as that many
+//! events. Files that name others (`key_files`) or were wrong are always read. A file that is written twice within a tick of
+//! the kernel's clock, a few milliseconds, in between of which it was read, and keeps its size, looks unchanged until
+//! somebody asks for everything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -13,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{Entry, Given, Section};
+use super::files::Stamp;
 use super::finding::{Finding, Findings, Place};
 use super::values::Values;
 use super::{files, keys, servers};
 use crate::admission::ServerSettings;
 use crate::notification::ServerId;
 
-/// The most entries of the directory. Each file costs about 30 µs whenever the directory is read.
+/// The most entries of the directory: a slip, such as a directory of something else, must not take all memory.
 const MOST_ENTRIES: usize = 100_000;
 
 /// The directory and what its files last said.
@@ -32,6 +37,8 @@ pub struct ServersDirectory {
     targets: BTreeSet<String>,
     /// By file name, what each file said when it was last right.
     servers: BTreeMap<OsString, ServerSettings>,
+    /// By file name, how those looked that are right and name no other files.
+    stamps: BTreeMap<OsString, Stamp>,
     /// By file name, what was wrong when they were last read; under an empty name, with the directory.
     troubles: BTreeMap<OsString, Vec<Finding>>,
 }
@@ -57,6 +64,8 @@ pub struct Trouble {
 /// What a file says.
 struct Said {
     server: ServerSettings,
+    /// How the file looked before it was read; nothing if it names others.
+    stamp: Option<Stamp>,
     id: Place,
     name: Place,
 }
@@ -79,15 +88,16 @@ impl ServersDirectory {
         targets: BTreeSet<String>,
         findings: &mut Findings,
     ) -> Self {
-        let mut directory = Self { path, fixed, targets, servers: BTreeMap::new(), troubles: BTreeMap::new() };
+        let mut directory =
+            Self { path, fixed, targets, servers: BTreeMap::new(), stamps: BTreeMap::new(), troubles: BTreeMap::new() };
         if asked_for.is_none() && files::is_gone(&directory.path) {
             return directory;
         }
-        match directory.read(findings) {
+        match directory.read(true, findings) {
             Ok(said) => {
-                let (servers, troubles) = directory.settle(said);
-                directory.servers = servers;
-                troubles.into_values().for_each(|problems| findings.add_problems(problems));
+                for problems in directory.settle(said).into_values() {
+                    findings.add_problems(problems);
+                }
             }
             Err(problem) => {
                 let place = asked_for.map_or(Place::Nowhere, |top| top.place("servers_directory"));
@@ -112,16 +122,12 @@ impl ServersDirectory {
         self.fixed.iter().chain(self.servers.values()).cloned().collect()
     }
 
-    /// Reads the directory anew. Opens every file in it, so it takes a while: not for a thread that serves.
-    /// With `say_all`, troubles that were told before are told again.
-    pub fn read_again(&mut self, say_all: bool) -> Reading {
+    /// Reads the directory anew, which takes a while: not for a thread that serves. With `everything`, files that look
+    /// unchanged are opened all the same, and troubles that were told before are told again.
+    pub fn read_again(&mut self, everything: bool) -> Reading {
         let was_empty = self.servers.is_empty();
-        let troubles = match self.read(&mut Findings::default()) {
-            Ok(said) => {
-                let (servers, troubles) = self.settle(said);
-                self.servers = servers;
-                troubles
-            }
+        let troubles = match self.read(everything, &mut Findings::default()) {
+            Ok(said) => self.settle(said),
             // It need not be there before there is somebody in it.
             Err(_) if was_empty && files::is_gone(&self.path) => BTreeMap::new(),
             Err(problem) => {
@@ -130,7 +136,7 @@ impl ServersDirectory {
             }
         };
         let told = std::mem::replace(&mut self.troubles, troubles);
-        let untold = self.troubles.iter().filter(|(file, problems)| say_all || told.get(*file) != Some(*problems));
+        let untold = self.troubles.iter().filter(|(file, problems)| everything || told.get(*file) != Some(*problems));
         let troubles = untold.map(|(file, problems)| Trouble {
             problems: problems.clone(),
             is_kept: if file.is_empty() { !self.servers.is_empty() } else { self.servers.contains_key(file) },
@@ -148,16 +154,30 @@ impl ServersDirectory {
     }
 
     /// Every file as it stands.
-    fn read(&self, findings: &mut Findings) -> Result<SaidByFile, String> {
+    fn read(&self, everything: bool, findings: &mut Findings) -> Result<SaidByFile, String> {
         let mut said = BTreeMap::new();
         for name in files::list(&self.path, MOST_ENTRIES)? {
-            if is_a_servers(&name)
-                && let Some(file) = self.read_file(&name, findings)
-            {
+            if !is_a_servers(&name) {
+                continue;
+            }
+            let unchanged = if everything { None } else { self.unchanged(&name) };
+            if let Some(file) = unchanged.map(Ok).or_else(|| self.read_file(&name, findings)) {
                 said.insert(name, file);
             }
         }
         Ok(said)
+    }
+
+    /// What a file said, if it looks as it did then.
+    fn unchanged(&self, name: &OsStr) -> Option<Said> {
+        let path = self.path.join(name);
+        let stamp = *self.stamps.get(name)?;
+        if files::stamp(&path) != Some(stamp) {
+            return None;
+        }
+        let server = self.servers.get(name)?.clone();
+        let place = Place::File(path.display().to_string().into());
+        Some(Said { server, stamp: Some(stamp), id: place.clone(), name: place })
     }
 
     /// `None` for a file that has gone since the directory was listed.
@@ -165,11 +185,12 @@ impl ServersDirectory {
         let path = self.path.join(name);
         let shown: Arc<str> = path.display().to_string().into();
         let mut findings = Findings::default();
+        let stamp = files::stamp(&path);
         let content = match files::read(&path) {
             Err(_) if files::is_gone(&path) => return None,
             other => other,
         };
-        let said = self.parse(content, &path, &shown, &mut findings);
+        let said = self.parse(content, stamp, &path, &shown, &mut findings);
         Some(match findings.finish() {
             Ok(found) => {
                 warnings.add_warnings(found);
@@ -182,6 +203,7 @@ impl ServersDirectory {
     fn parse(
         &self,
         content: Result<Vec<u8>, String>,
+        stamp: Option<Stamp>,
         path: &Path,
         shown: &Arc<str>,
         findings: &mut Findings,
@@ -202,7 +224,8 @@ impl ServersDirectory {
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut section = Section::of_file(text, shown, &keys::SERVER, findings)?;
         if let Some(table) = section.entries.get("server") {
-            let remedy = "take the line [[server]] out: a file of this directory is one server, with its keys at the top";
+            let remedy =
+                "take the line [[server]] out: a file of this directory is one server, with its keys at the top";
             findings.problem(&table.place, "server", "is a table", remedy);
             return None;
         }
@@ -215,17 +238,19 @@ impl ServersDirectory {
             let what = "stands in a file that everybody on this machine may read";
             findings.warning(&secret, section.path(name), what, "chmod o-r the file");
         }
-        Some(Said { server: server?, id: values.place("id"), name: values.place("name") })
+        let names_others = ["key_files", "webhook_keys_file"].into_iter().any(|key| values.was_given(key));
+        let stamp = stamp.filter(|_| !names_others);
+        Some(Said { server: server?, stamp, id: values.place("id"), name: values.place("name") })
     }
 
-    /// What counts from now on, and what is wrong with which file. No two servers share an id or a name: whoever had it
-    /// keeps it, and otherwise the first file by name has it.
-    fn settle(&self, said: SaidByFile) -> (BTreeMap<OsString, ServerSettings>, BTreeMap<OsString, Vec<Finding>>) {
+    /// Decides what counts from now on, and says what is wrong with which file. No two servers share an id or a name:
+    /// whoever had it keeps it, and otherwise the first file by name has it.
+    fn settle(&mut self, said: SaidByFile) -> BTreeMap<OsString, Vec<Finding>> {
         let mut taken = Taken::default();
         for server in &self.fixed {
             taken.insert(server, "a [[server]] of the configuration");
         }
-        let (mut servers, mut troubles) = (BTreeMap::new(), BTreeMap::new());
+        let (mut servers, mut stamps, mut troubles) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let is_as_before = |file: &OsString, said: &Result<Said, _>| match (self.servers.get(file), said) {
             (Some(before), Ok(said)) => before.id == said.server.id && before.name == said.server.name,
             (before, Err(_)) => before.is_some(),
@@ -236,7 +261,10 @@ impl ServersDirectory {
         for (file, said) in as_before.into_iter().chain(others) {
             let shown = self.path.join(&file).display().to_string();
             let accepted = said.and_then(|said| match taken.objection(&said) {
-                None => Ok(said.server),
+                None => {
+                    stamps.extend(said.stamp.map(|stamp| (file.clone(), stamp)));
+                    Ok(said.server)
+                }
                 Some(finding) => Err(vec![finding]),
             });
             let server = match accepted {
@@ -251,7 +279,8 @@ impl ServersDirectory {
                 servers.insert(file, server);
             }
         }
-        (servers, troubles)
+        (self.servers, self.stamps) = (servers, stamps);
+        troubles
     }
 }
 
@@ -266,7 +295,7 @@ impl Taken {
     }
 
     fn objection(&self, said: &Said) -> Option<Finding> {
-        let Said { server, id, name } = said;
+        let Said { server, id, name, .. } = said;
         let (place, key, other) = match (self.ids.get(&server.id), self.names.get(&server.name)) {
             (Some(other), _) => (id, "id", other),
             (None, Some(other)) => (name, "name", other),
