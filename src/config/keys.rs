@@ -240,7 +240,7 @@ pub(super) static AUTH: Group = Group {
             Kind::Choice(&["required", "observe", "off"]),
             Default("required"),
             "`required` sends only what a registered server has signed. `observe` sends everything, and logs and counts \
-             what `required` would refuse. `off` checks nothing.",
+             what `required` would refuse; only limits of servers that have signed hold. `off` checks nothing.",
         ),
         key(
             "allow_unsigned_test",

@@ -275,6 +275,8 @@ impl ServersDirectory {
                 }
             };
             if let Some(server) = server {
+                // The same keys read again are not kept twice: the registry holds on to what it has.
+                let server = self.servers.get(&file).filter(|before| **before == server).cloned().unwrap_or(server);
                 taken.insert(&server, &shown);
                 servers.insert(file, server);
             }

@@ -13,6 +13,7 @@ use crate::config::kind::{Kind, Shape};
 
 mod problems;
 mod reference;
+mod servers_directory;
 mod template;
 mod whole;
 
