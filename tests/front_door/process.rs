@@ -287,3 +287,6 @@ async fn dev_sends_a_push_to_each_target_and_prints_a_curl_that_works() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was left behind");
 }
+
+#[path = "reload.rs"]
+mod reload;
