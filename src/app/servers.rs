@@ -75,23 +75,24 @@ pub(super) async fn follow(
         }
         // What woke it meanwhile is part of what is read now.
         let _ = reload.0.woken.notified().now_or_never();
-        let Some(mut reading) = watched.take() else {
+        let Some(mut at_work) = watched.take() else {
             if reload.0.asked.swap(false, Ordering::AcqRel) {
                 tracing::info!("nothing to read again: there is no directory of chat servers (servers_directory)");
             }
             continue;
         };
+        let admission = Arc::clone(&admission);
+        // Ten thousand servers take a few milliseconds to put in place, not only to read.
         #[allow(clippy::disallowed_methods, reason = "one at a time")]
-        let read = tokio::task::spawn_blocking(move || {
-            let result = reading.read();
-            (reading, result)
+        let work = tokio::task::spawn_blocking(move || {
+            if let Some((reading, asked)) = at_work.read() {
+                apply(&admission, reading, asked);
+            }
+            at_work
         });
         // A panic has been logged by now; the relay goes on with the servers that it knows.
-        let Ok((back, result)) = read.await else { return };
+        let Ok(back) = work.await else { return };
         watched = Some(back);
-        if let Some((reading, asked)) = result {
-            apply(&admission, reading, asked);
-        }
     }
 }
 
@@ -197,8 +198,14 @@ fn watcher(path: &Path, reload: Reload) -> notify::Result<RecommendedWatcher> {
         // Events may have been lost.
         Err(_) => reload.set(&reload.0.changed),
     })?;
-    if let Some(parent) = path.parent() {
-        watcher.watch(parent, RecursiveMode::NonRecursive)?;
+    if let Some(parent) = path.parent()
+        && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
+    {
+        tracing::warn!(
+            directory = %parent.display(),
+            %error,
+            "if another directory of chat servers takes the place of this one, it is not noticed: send SIGHUP then"
+        );
     }
     Ok(watcher)
 }
