@@ -37,6 +37,7 @@ pub(super) fn http(
         }
         _ => {}
     }
+    let serve_metrics = ops.flag("metrics");
     let client_ip = Values::check(document.section(&keys::CLIENT_IP), directory, findings);
     let client_address = client_address(&client_ip, findings);
     let throttle = Values::check(document.section(&keys::THROTTLE), directory, findings);
@@ -50,6 +51,7 @@ pub(super) fn http(
         body_timeout: http.duration("body_timeout"),
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
+        serve_metrics,
         client_address,
         throttle,
     }
@@ -64,17 +66,12 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 fn client_address(values: &Values<'_>, findings: &mut Findings) -> ClientAddressSettings {
     let mut trusted_proxies = Vec::new();
     for text in values.texts("trusted_proxies") {
-        match network(text) {
-            Some(network) => trusted_proxies.push(network),
-            None => {
-                let what = format!("{} is neither an address nor a network", quote(text));
-                values.problem(
-                    findings,
-                    "trusted_proxies",
-                    what,
-                    "write for example \"10.0.0.0/8\", \"192.0.2.7\" or \"::1\"",
-                );
-            }
+        if let Some(network) = network(text) {
+            trusted_proxies.push(network);
+        } else {
+            let what = format!("{} is neither an address nor a network", quote(text));
+            let remedy = "write for example \"10.0.0.0/8\", \"192.0.2.7\" or \"::1\"";
+            values.problem(findings, "trusted_proxies", what, remedy);
         }
     }
     if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {

@@ -43,7 +43,7 @@ use values::Values;
 use crate::admission::ServerSettings;
 use crate::delivery::DeliverySettings;
 use crate::notification::Compatibility;
-use crate::telemetry::log::{LogFormat, LogSettings};
+use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
 /// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
 const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
@@ -282,7 +282,16 @@ fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> Lo
         let what = "writes several lines for each notification, which costs time and disk";
         log.warning(findings, "filter", what, "set it back to \"info\" when you have seen enough");
     }
-    LogSettings { format, filter }
+    let file = log.path("file").map(|path| LogFileSettings {
+        path,
+        max_bytes: log.number("file_size"),
+        keep: log.number("file_keep"),
+    });
+    if file.is_none() && !log.flag("console") {
+        let what = "is off, and no file is named: lines go to the standard output all the same";
+        log.warning(findings, "console", what, "name a file, or leave it on");
+    }
+    LogSettings { console: log.flag("console"), file, format, filter }
 }
 
 fn report_duplicates(document: &Document, group: &Group, key: &str, findings: &mut Findings) {

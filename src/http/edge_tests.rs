@@ -39,7 +39,14 @@ impl Running {
             Compatibility::Improved,
             Build { version: "1.2.3", hash: "abc" },
             Arc::new(Admission::new(admission, clock.clone())),
-            Arc::new(Relay::new(vec![], delivery, clock.clone(), Arc::clone(&metrics))),
+            Arc::new(Relay::new(
+                vec![],
+                vec![],
+                Compatibility::Improved,
+                delivery,
+                clock.clone(),
+                Arc::clone(&metrics),
+            )),
             metrics,
             &clock,
         );
@@ -73,9 +80,14 @@ async fn without_a_listener_for_operators_everything_is_on_one() {
 #[tokio::test]
 async fn with_a_listener_for_operators_chat_servers_do_not_see_what_is_on_it() {
     let edge = Running::start(AuthMode::Off, true).await;
-    for (path, on_ingest, on_ops) in
-        [("/", 200, 404), ("/version", 200, 404), ("/healthz", 404, 200), ("/readyz", 404, 503), ("/metrics", 404, 200)]
-    {
+    for (path, on_ingest, on_ops) in [
+        ("/", 200, 404),
+        ("/version", 200, 404),
+        ("/api/openapi.yaml", 200, 404),
+        ("/healthz", 404, 200),
+        ("/readyz", 404, 503),
+        ("/metrics", 404, 200),
+    ] {
         assert_eq!(get(edge.ingest, path).await.status, on_ingest, "{path} on ingest");
         assert_eq!(get(edge.ops, path).await.status, on_ops, "{path} on ops");
     }

@@ -9,6 +9,7 @@ mod answer;
 mod client_address;
 mod limits;
 pub mod mattermost;
+mod openapi;
 mod ops;
 mod pace;
 mod push;
@@ -67,6 +68,8 @@ pub struct HttpSettings {
     pub client_address: ClientAddressSettings,
     /// How often one client may ask; without it as often as there is room.
     pub throttle: Option<ThrottleSettings>,
+    /// Whether `/metrics` is there; without it the path is answered like any that is not.
+    pub serve_metrics: bool,
 }
 
 /// What runs: the answer to `GET /version`.
@@ -98,6 +101,7 @@ pub struct Edge {
     client_address: ClientAddressSettings,
     compatibility: Compatibility,
     limits: ConnectionLimits,
+    serve_metrics: bool,
     build: Build,
 }
 
@@ -134,6 +138,7 @@ impl Edge {
                 header_timeout: settings.header_timeout,
                 silence_timeout: pace::IDLE_TIMEOUT,
             },
+            serve_metrics: settings.serve_metrics,
             build,
         }
     }
@@ -152,12 +157,14 @@ impl Edge {
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
+            serve_metrics: edge.serve_metrics,
         }));
         let pushes = Router::new()
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build));
+            .merge(ops::home(edge.build, edge.compatibility))
+            .merge(openapi::description());
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
@@ -228,7 +235,7 @@ async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Ans
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::acknowledge(&edge.gate, &edge.metrics, request.into_body()).await
+    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body()).await
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(super) fn settings() -> HttpSettings {
         max_connections: 100,
         client_address: ClientAddressSettings::default(),
         throttle: None,
+        serve_metrics: true,
     }
 }
 

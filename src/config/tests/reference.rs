@@ -227,7 +227,7 @@ fn requests_are_slowed_down_as_the_reference_does_it() {
         let http = loaded_file(&directory, &json).unwrap().settings.http;
         let throttle = http.throttle.map(|throttle| {
             let Vary::Headers(names) = throttle.vary else { panic!("by address") };
-            let names = names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
             (throttle.per_second.get(), names, throttle.max_keys)
         });
         assert_eq!(
@@ -251,6 +251,26 @@ fn a_file_without_a_target_starts_as_it_does_there() {
     assert_eq!((loaded.settings.targets.len(), loaded.settings.left_out.len()), (0, 1));
     let nothing = loaded_file(&directory, &json!({})).unwrap();
     assert!(nothing.warnings.iter().any(|warning| warning.what == "names no target: no push can arrive"));
+}
+
+#[test]
+fn the_log_goes_where_the_reference_writes_it() {
+    let (directory, usual) = usual();
+    for (console, into_file, location, expected) in [
+        (false, false, "a.log", (true, None)),
+        (true, false, "a.log", (true, None)),
+        (false, true, "a.log", (false, Some("a.log"))),
+        (true, true, "logs/a.log", (true, Some("logs/a.log"))),
+        (false, true, "", (false, Some("./logs/push_proxy.log"))),
+    ] {
+        let mut json = usual.clone();
+        json["EnableConsoleLog"] = json!(console);
+        json["EnableFileLog"] = json!(into_file);
+        json["LogFileLocation"] = json!(location);
+        let log = loaded_file(&directory, &json).unwrap().settings.log;
+        let file = log.file.map(|file| file.path);
+        assert_eq!((log.console, file.as_deref()), (expected.0, expected.1.map(Path::new)), "{console} {into_file}");
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn what_schemes_targets_and_rates_may_not_say_is_told() {
         assert!(said[0].starts_with(&format!("servers.d/s.toml:3: {expected}")), "{line}: {said:?}");
         assert!(!said[0].contains("canary"), "{said:?}");
     }
-    let keys = vec!["\"KEY\""; 9].join(", ");
+    let keys = ["\"KEY\""; 9].join(", ");
     let stage = Stage::new();
     stage.put("s.toml", &format!("id = \"s\"\nkeys = [{keys}]\n"));
     assert!(stage.problems(FIXED)[0].contains("server[s].keys: are 9 keys"), "{:?}", stage.problems(FIXED));
