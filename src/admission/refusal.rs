@@ -55,7 +55,7 @@ pub enum Refusal {
     #[error("this server may not push to this app: see `targets` in its entry at the relay")]
     TargetNotAllowed,
     /// Too many unsigned tests.
-    #[error("too many unsigned test pushes from this server: try again in {retry_after} s")]
+    #[error("too many unsigned test pushes from this server: wait a minute")]
     TooManyTests {
         /// Seconds until one is allowed again.
         retry_after: u32,
