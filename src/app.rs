@@ -1,5 +1,7 @@
 //! The only wiring: settings become a running relay.
 
+mod servers;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admission::Admission;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{ServersDirectory, Settings};
 use crate::http::{Build, Edge, HttpSettings};
 use crate::relay::Relay;
 use crate::sender::apns::KeysInUse;
@@ -17,6 +19,7 @@ use crate::sender::{LeftOut, Sender, SetupError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
+pub use servers::Reload;
 
 /// What runs. The commit is known to a build that sets `PUSHRELAY_COMMIT`; the image takes it as a build argument.
 pub const BUILD: Build = Build {
@@ -114,6 +117,9 @@ pub struct SetupErrors(Vec<SetupError>);
 #[derive(Debug)]
 pub struct App {
     edge: Edge,
+    admission: Arc<Admission>,
+    servers_directory: Option<ServersDirectory>,
+    reload: Reload,
     shutdown: Shutdown,
     summary: Summary,
 }
@@ -184,8 +190,15 @@ impl App {
         );
         let relay = Arc::new(relay);
         let admission = Arc::new(Admission::new(settings.admission, clock.clone()));
-        let edge = Edge::new(&settings.http, settings.compatibility, BUILD, admission, relay, metrics, clock);
-        Ok(Self { edge, shutdown: shutdown.clone(), summary })
+        let edge =
+            Edge::new(&settings.http, settings.compatibility, BUILD, Arc::clone(&admission), relay, metrics, clock);
+        let (servers_directory, reload) = (settings.servers_directory, Reload::default());
+        Ok(Self { edge, admission, servers_directory, reload, shutdown: shutdown.clone(), summary })
+    }
+
+    /// For whoever is told to read the chat servers again.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Serves until told to stop, then finishes what runs. Ends when the last request is answered or the shutdown is
@@ -198,6 +211,7 @@ impl App {
         let address = shown(&listeners.ingest);
         let ops = listeners.ops.as_ref().map(shown);
         tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
+        tokio::spawn(servers::follow(self.servers_directory, self.admission, self.reload, self.shutdown.clone()));
         self.edge.run(listeners.ingest, listeners.ops, self.shutdown).await;
     }
 }

@@ -3,18 +3,36 @@
 //! The only way to an [`Admitted`] notification leads through [`Admission::admit`], and an `Admitted` is the only thing
 //! the relay takes: what was not checked cannot be sent.
 
+//!
+//! `registry` holds the servers and what each may do, `refusal` the ways to be refused, `rate` the arithmetic of limits,
+//! `addresses` who is turned away unseen; this module puts the steps of the decision in their order.
+
+mod addresses;
 pub mod key;
 pub mod rate;
+mod refusal;
+pub mod registry;
 pub mod signature;
 pub mod signing;
+mod webhook_placeholder;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::notification::{Notification, PushKind, ServerId, Transport};
+use crate::notification::{Notification, PushKind, Transport};
+use addresses::Addresses;
+use rate::{Rate, Rates};
+use refusal::seconds;
+pub use refusal::{Refusal, RefusalKind};
+pub use registry::ServerSettings;
+use registry::{Changes, Registry, Scheme, Server};
 use signature::SignatureError;
+
+/// The most devices remembered, 42 bytes each: 8 MiB. A device's bucket is full again after twenty seconds with the default
+/// rate, so that this forgets nothing that matters below 10,000 notifications a second, each to another device.
+const MAX_DEVICES: usize = 200_000;
 
 /// What the configuration says about who may send.
 #[derive(Clone, Debug)]
@@ -25,6 +43,11 @@ pub struct AdmissionSettings {
     pub allow_unsigned_test: bool,
     /// The most unsigned tests per minute and server. They are proof of nothing, so few are let through.
     pub unsigned_tests_per_minute: NonZeroU32,
+    /// The most notifications of one server to one device; without it as many as it likes. Apple and Google punish floods
+    /// to one device.
+    pub device_rate: Option<Rate>,
+    /// The most requests of one client address that are refused for want of proof and still looked at.
+    pub refusal_rate: Option<Rate>,
     /// The chat servers that may send.
     pub servers: Vec<ServerSettings>,
 }
@@ -34,9 +57,11 @@ pub struct AdmissionSettings {
 pub enum AuthMode {
     /// Only signed requests from registered servers are sent.
     Required,
-    /// Everything is sent; what `Required` would refuse is logged and counted.
+    /// Whatever is wrong with who sends, or with what it may, is logged and counted, and sent all the same. Only limits of
+    /// servers that have proved who they are hold: they were set on purpose, and protect phones and other servers while
+    /// this mode prepares for `Required`. No address is turned away, since nobody is refused for want of proof.
     Observe,
-    /// Nothing is checked.
+    /// Nothing is checked, counted or limited here.
     Off,
 }
 
@@ -49,17 +74,6 @@ impl AuthMode {
             Self::Off => "off",
         }
     }
-}
-
-/// One registered chat server.
-#[derive(Clone, Debug)]
-pub struct ServerSettings {
-    /// What it calls itself (Mattermost: the diagnostic id).
-    pub id: ServerId,
-    /// For people.
-    pub name: String,
-    /// What it may sign with; any of them will do.
-    pub keys: Vec<key::VerifyingKey>,
 }
 
 /// Something that was checked. Only this module can make one.
@@ -81,79 +95,11 @@ impl<T> Admitted<T> {
     }
 }
 
-/// Why a request is not sent. `Display` is the text for the caller: it says what was wrong and what to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The server id is in no `[[server]]`.
-    #[error(
-        "this server is not registered with the relay: its operator adds a [[server]] with the server_id sent here"
-    )]
-    UnknownServer,
-    /// There is no signature.
-    #[error(
-        "the request is not signed: `signature` is empty (a current Mattermost server signs every push but type=test)"
-    )]
-    MissingSignature,
-    /// The signature cannot be read.
-    #[error("the signature cannot be read: it is not a compact JWS with the claims ack_id and device_id")]
-    MalformedSignature,
-    /// Not ES256.
-    #[error("the signature's algorithm is not ES256, the only one accepted")]
-    WrongAlgorithm,
-    /// By another key.
-    #[error("the signature is by none of the keys registered for this server: enrol its new key if it was rotated")]
-    WrongKey,
-    /// For another push.
-    #[error("the signature is for another push: its claim ack_id is not the request's ack_id")]
-    AckIdMismatch,
-    /// For another device.
-    #[error("the signature is for another device: its claim device_id is not the request's device_id")]
-    DeviceIdMismatch,
-    /// Outside the signature's own time.
-    #[error("the signature has expired or is not valid yet: compare the clocks of server and relay")]
-    Untimely,
-    /// Unsigned tests are not allowed here.
-    #[error("unsigned test pushes are not allowed: the relay's configuration sets auth.allow_unsigned_test = false")]
-    UnsignedTest,
-    /// Too many unsigned tests.
-    #[error("too many unsigned test pushes from this server: wait a minute")]
-    TooManyTests,
-}
-
-impl Refusal {
-    /// For metrics and logs: a fixed word.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::UnknownServer => "unknown_server",
-            Self::MissingSignature => "missing_signature",
-            Self::MalformedSignature => "malformed_signature",
-            Self::WrongAlgorithm => "wrong_algorithm",
-            Self::WrongKey => "wrong_key",
-            Self::AckIdMismatch => "ack_id_mismatch",
-            Self::DeviceIdMismatch => "device_id_mismatch",
-            Self::Untimely => "untimely",
-            Self::UnsignedTest => "unsigned_test",
-            Self::TooManyTests => "too_many_tests",
-        }
-    }
-
-    /// Whether the caller is asked to slow down (429) rather than told that it may not (401).
-    pub fn is_rate(self) -> bool {
-        self == Self::TooManyTests
-    }
-}
-
-impl From<SignatureError> for Refusal {
-    fn from(error: SignatureError) -> Self {
-        match error {
-            SignatureError::Malformed => Self::MalformedSignature,
-            SignatureError::Algorithm => Self::WrongAlgorithm,
-            SignatureError::Key => Self::WrongKey,
-            SignatureError::AckId => Self::AckIdMismatch,
-            SignatureError::DeviceId => Self::DeviceIdMismatch,
-            SignatureError::Time => Self::Untimely,
-        }
-    }
+/// Who asks, apart from what the request says about that.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub address: IpAddr,
 }
 
 /// The gate.
@@ -161,61 +107,129 @@ impl From<SignatureError> for Refusal {
 pub struct Admission {
     mode: AuthMode,
     allow_unsigned_test: bool,
-    servers: HashMap<ServerId, Server>,
+    registry: Registry,
+    /// By server and device, so that no server can use up what another may send to a phone that has accounts on both.
+    devices: Option<Rates>,
+    addresses: Addresses,
     clock: Clock,
 }
 
-#[derive(Debug)]
-struct Server {
-    keys: Vec<key::VerifyingKey>,
-    /// One per registered server, so the memory is bounded by the configuration.
-    unsigned_tests: DefaultDirectRateLimiter,
+/// How a request that is let through was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Its server has signed it.
+    Signed,
+    /// It is a test, which need not be signed.
+    UnsignedTest,
 }
 
 impl Admission {
     /// Sets the gate up.
     pub fn new(settings: AdmissionSettings, clock: Clock) -> Self {
-        let quota = Quota::per_minute(settings.unsigned_tests_per_minute);
-        let servers = settings
-            .servers
-            .into_iter()
-            .map(|server| (server.id, Server { keys: server.keys, unsigned_tests: RateLimiter::direct(quota) }))
-            .collect();
-        Self { mode: settings.mode, allow_unsigned_test: settings.allow_unsigned_test, servers, clock }
+        let tests = settings.unsigned_tests_per_minute;
+        let tests = Rate::new(tests, Duration::from_mins(1), tests);
+        Self {
+            mode: settings.mode,
+            allow_unsigned_test: settings.allow_unsigned_test,
+            registry: Registry::new(settings.servers, tests, clock.clone()),
+            devices: settings.device_rate.map(|rate| Rates::new(rate, MAX_DEVICES, clock.clone())),
+            addresses: Addresses::new(settings.refusal_rate, &clock),
+            clock,
+        }
+    }
+
+    /// From now on these are the registered servers and no others. What a server has used of its limits stays counted.
+    /// Requests that are being checked meanwhile see the old state or the new one.
+    pub fn replace_servers(&self, servers: Vec<ServerSettings>) -> Changes {
+        self.registry.replace(servers)
     }
 
     /// Lets a notification through, or says why not.
-    pub fn admit(&self, notification: Notification) -> Result<Admitted<Notification>, Refusal> {
+    pub fn admit(&self, caller: Caller, notification: Notification) -> Result<Admitted<Notification>, Refusal> {
         let observed = match self.mode {
             AuthMode::Off => None,
             AuthMode::Required => {
-                self.check(&notification)?;
+                self.check_by_address(caller.address, &notification)?;
                 None
             }
-            AuthMode::Observe => self.check(&notification).err(),
+            AuthMode::Observe => match self.check(&notification) {
+                Err(refusal) if refusal.limits_the_proven() => return Err(refusal),
+                checked => checked.err(),
+            },
         };
         Ok(Admitted { checked: notification, observed })
     }
 
-    fn check(&self, notification: &Notification) -> Result<(), Refusal> {
-        let server = self.servers.get(&notification.server_id).ok_or(Refusal::UnknownServer)?;
-        if notification.signature.is_empty() {
-            return match notification.kind {
-                PushKind::Test if does_more_than_test(notification) => Err(Refusal::MissingSignature),
-                PushKind::Test if !self.allow_unsigned_test => Err(Refusal::UnsignedTest),
-                PushKind::Test => server.unsigned_tests.check().map_err(|_| Refusal::TooManyTests),
-                _ => Err(Refusal::MissingSignature),
-            };
+    fn check_by_address(&self, address: IpAddr, notification: &Notification) -> Result<(), Refusal> {
+        let was_refused =
+            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        match self.check(notification) {
+            Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
+            Ok(_) => {}
+            Err(refusal) => {
+                if !refusal.limits_the_proven() && refusal != Refusal::TargetNotAllowed {
+                    self.addresses.refused(address);
+                }
+                return Err(refusal);
+            }
         }
-        signature::check(
-            notification.signature.expose(),
-            &server.keys,
-            &notification.ack_id,
-            &notification.device,
-            self.clock.unix_seconds(),
-        )
-        .map_err(Refusal::from)
+        Ok(())
     }
+
+    /// Cheap steps come first, and what a stranger could use up comes after the proof.
+    fn check(&self, notification: &Notification) -> Result<Proof, Refusal> {
+        let servers = self.registry.load();
+        let server = servers.get(&notification.server_id).ok_or(Refusal::UnknownServer)?;
+        server.may_sign(Scheme::Mattermost)?;
+        if notification.signature.is_empty() {
+            self.check_unsigned(server, notification)?;
+            return Ok(Proof::UnsignedTest);
+        }
+        let now = self.clock.unix_seconds();
+        check_signature(server, notification, now)?;
+        server.may_push_to(&notification.target)?;
+        self.count(server, notification, now)?;
+        Ok(Proof::Signed)
+    }
+
+    fn check_unsigned(&self, server: &Server, notification: &Notification) -> Result<(), Refusal> {
+        match notification.kind {
+            PushKind::Test if does_more_than_test(notification) => Err(Refusal::MissingSignature),
+            PushKind::Test if !self.allow_unsigned_test => Err(Refusal::UnsignedTest),
+            PushKind::Test => {
+                server.may_push_to(&notification.target)?;
+                server.count_unsigned_test()
+            }
+            _ => Err(Refusal::MissingSignature),
+        }
+    }
+
+    /// A server that is too fast is stopped at its own bucket, before anything that it shares with others. The quota comes
+    /// last: it counts what is sent.
+    fn count(&self, server: &Server, notification: &Notification, unix_seconds: u64) -> Result<(), Refusal> {
+        server.count_against_rate()?;
+        if let Some(devices) = &self.devices {
+            let key = (notification.server_id.as_str(), notification.device.expose());
+            devices.check(key).map_err(|wait| Refusal::DeviceRate { retry_after: seconds(wait) })?;
+        }
+        server.count_against_quota(unix_seconds)
+    }
+}
+
+fn check_signature(server: &Server, notification: &Notification, unix_seconds: u64) -> Result<(), Refusal> {
+    let by_one_of = |keys: &[key::VerifyingKey]| {
+        let (ack_id, device) = (&notification.ack_id, &notification.device);
+        signature::check(notification.signature.expose(), keys, ack_id, device, unix_seconds)
+    };
+    let keys = &server.settings().keys;
+    by_one_of(keys.live(unix_seconds)).map_err(|error| match error {
+        // Told apart only when the key would have done: for anybody else it is as if it had never been there.
+        SignatureError::Key => keys
+            .ended(unix_seconds)
+            .find(|(key, _)| by_one_of(std::slice::from_ref(key)).is_ok())
+            .map_or(Refusal::WrongKey, |(_, until)| Refusal::KeyExpired { until }),
+        other => other.into(),
+    })
 }
 
 /// Whether a phone would show a caller's text or ring. A test does neither, and Mattermost sends none that asks for it; a
@@ -223,3 +237,6 @@ impl Admission {
 fn does_more_than_test(notification: &Notification) -> bool {
     notification.content.is_id_loaded || notification.transport != Transport::Standard
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,39 @@ fn a_denied_attempt_costs_nothing() {
 }
 
 #[test]
+fn a_look_takes_nothing_and_agrees_with_the_next_check() {
+    let (rates, clock) = rates(per_second(4), 100);
+    assert_eq!(rates.look("a"), None);
+    for _ in 0..40 {
+        for _ in 0..10 {
+            if rates.check("a").is_err() {
+                break;
+            }
+        }
+        for _ in 0..3 {
+            assert_eq!(rates.look("a"), Some(Err(rates.check("a").unwrap_err())));
+        }
+        clock.advance(rates.check("a").unwrap_err().next_after);
+        assert_eq!(rates.look("a"), Some(Ok(())));
+        assert_eq!(rates.look("a"), Some(Ok(())), "nothing was taken");
+        clock.advance(Duration::from_millis(130));
+    }
+    rates.forget("a");
+    assert_eq!(rates.look("a"), None);
+    assert_eq!(rates.check("a").unwrap().count, 3);
+}
+
+#[test]
+fn a_bucket_for_one_thing_counts_as_one_of_many_does() {
+    let (rates, clock) = rates(per_second(4), 100);
+    let bucket = Bucket::new(per_second(4), clock.clone());
+    for _ in 0..100 {
+        assert_eq!(bucket.check(), rates.check("a").map(drop));
+        clock.advance(Duration::from_millis(70));
+    }
+}
+
+#[test]
 fn a_wait_is_told_in_whole_seconds_and_never_as_none() {
     let cases = [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (59_999, 60), (60_000, 60)];
     for (milliseconds, seconds) in cases {

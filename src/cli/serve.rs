@@ -24,7 +24,8 @@ The JSON file of mattermost-push-proxy is read as well, and looked for in ./conf
 behaves as mattermost-push-proxy does: nobody is asked who they are, payloads and answers are the same, and targets that
 cannot be set up are left out. `pushrelay migrate FILE` turns it into TOML.
 
-Signals: SIGTERM, SIGINT and SIGHUP stop taking requests and finish those that run; a second one ends at once."
+Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at once. SIGHUP reads the
+directory of chat servers (servers_directory) again."
 )]
 pub(super) struct Serve {
     /// The configuration file; without one, the environment says it all.
@@ -61,7 +62,7 @@ impl Serve {
             })?;
             let app =
                 App::new(settings, &Clock::System, &shutdown, guard.dropped_lines()).map_err(Failure::configuration)?;
-            signals::watch(&shutdown, deadline)?;
+            signals::watch_and_reload(&shutdown, deadline, app.reload())?;
             app.run(listeners).await;
             tracing::info!("stopped");
             Ok(())

@@ -1,26 +1,42 @@
-//! SIGTERM, SIGINT and SIGHUP: the first asks for a soft stop, the second ends at once.
+//! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once. SIGHUP has the chat servers read again
+//! where there are any to read, and counts as the other two elsewhere.
 
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use crate::app::Reload;
 use crate::shutdown::Shutdown;
 
 /// Listens from now on. The first signal begins the shutdown, which is forced by a second one or by the deadline.
 pub(super) fn watch(shutdown: &Shutdown, deadline: Duration) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::running(format!("cannot listen for signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    // A terminal that is closed. Nothing is reloaded yet, and ending without a word would drop what runs.
-    let mut hangup = listen(SignalKind::hangup())?;
+    listen(shutdown, deadline, None)
+}
+
+/// The same, but SIGHUP is for reading the chat servers again.
+pub(super) fn watch_and_reload(shutdown: &Shutdown, deadline: Duration, reload: Reload) -> Result<(), Failure> {
+    listen(shutdown, deadline, Some(reload))
+}
+
+fn listen(shutdown: &Shutdown, deadline: Duration, reload: Option<Reload>) -> Result<(), Failure> {
+    let of = |kind| signal(kind).map_err(|error| Failure::running(format!("cannot listen for signals: {error}")));
+    let mut terminate = of(SignalKind::terminate())?;
+    let mut interrupt = of(SignalKind::interrupt())?;
+    // Without anything to reload: a terminal that is closed. Ending without a word would drop what runs.
+    let mut hangup = of(SignalKind::hangup())?;
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
         let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => "SIGHUP",
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return "SIGTERM",
+                    _ = interrupt.recv() => return "SIGINT",
+                    _ = hangup.recv() => match &reload {
+                        Some(reload) => reload.ask(),
+                        None => return "SIGHUP",
+                    },
+                }
             }
         };
         let first = next().await;

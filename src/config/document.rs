@@ -176,17 +176,9 @@ impl Document {
     /// Reads a file's text. After a syntax error the rest is not looked at: what follows would be guesses.
     pub(super) fn parse(text: &str, file: &Arc<str>, findings: &mut Findings) -> Option<Self> {
         let lines = Lines { file, text };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let place = error.span().map_or(Place::File(file.clone()), |span| lines.place(&span));
-            let remedy = "mend this first; the values are looked at when the whole file can be read";
-            findings.problem(&place, "", format!("is not TOML: {}", error.message()), remedy);
-        }
-        if !errors.is_empty() {
-            return None;
-        }
+        let table = parse_table(&lines, findings)?;
         let mut document = Self::empty(&Place::File(file.clone()));
-        for (name, value) in table.into_inner() {
+        for (name, value) in table {
             document.read_top(name.get_ref(), &name.span(), value, &lines, findings);
         }
         // Tables come sorted by name. Only the order of an array's tables matters, and that is kept.
@@ -244,12 +236,31 @@ impl Document {
 }
 
 impl Section {
+    /// Reads a file that is one section of a repeated group: its keys stand at the top.
+    pub(super) fn of_file(text: &str, file: &Arc<str>, group: &'static Group, findings: &mut Findings) -> Option<Self> {
+        let lines = Lines { file, text };
+        let table = parse_table(&lines, findings)?;
+        let mut section = Self::new(group, Place::File(file.clone()), 0);
+        section.read(table, &lines);
+        Some(section)
+    }
+
     fn read(&mut self, table: DeTable<'_>, lines: &Lines<'_>) {
         for (key, value) in table {
             let entry = Entry { place: lines.place(&key.span()), given: given(value.into_inner()) };
             self.entries.insert(key.into_inner().into_owned(), entry);
         }
     }
+}
+
+fn parse_table<'t>(lines: &Lines<'t>, findings: &mut Findings) -> Option<DeTable<'t>> {
+    let (table, errors) = DeTable::parse_recoverable(lines.text);
+    for error in &errors {
+        let place = error.span().map_or(Place::File(lines.file.clone()), |span| lines.place(&span));
+        let remedy = "mend this first; the values are looked at when the whole file can be read";
+        findings.problem(&place, "", format!("is not TOML: {}", error.message()), remedy);
+    }
+    errors.is_empty().then(|| table.into_inner())
 }
 
 fn given(value: DeValue<'_>) -> Given {

@@ -125,6 +125,11 @@ impl Findings {
         self.warnings.retain(|warning| !about(&warning.key));
     }
 
+    /// Adds what was collected apart and must be mended.
+    pub(super) fn add_problems(&mut self, problems: Vec<Finding>) {
+        self.problems.extend(problems);
+    }
+
     /// Adds what was collected apart.
     pub(super) fn add_warnings(&mut self, warnings: Vec<Finding>) {
         self.warnings.extend(warnings);

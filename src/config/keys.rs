@@ -106,6 +106,13 @@ pub(super) static TOP: Group = Group {
             "How payloads are built. `improved` cuts texts between characters and fits them to the provider's limit; \
              `strict` builds what mattermost-push-proxy builds.",
         ),
+        key(
+            "servers_directory",
+            Kind::File,
+            Absent("`servers.d` beside this file, if it is there"),
+            "A directory with a `*.toml` for each further chat server, which has the keys of `[[server]]` at its top. What is \
+             added, changed or removed there takes effect while the relay runs.",
+        ),
         // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
         key(
             "shutdown_deadline",
@@ -233,7 +240,7 @@ pub(super) static AUTH: Group = Group {
             Kind::Choice(&["required", "observe", "off"]),
             Default("required"),
             "`required` sends only what a registered server has signed. `observe` sends everything, and logs and counts \
-             what `required` would refuse. `off` checks nothing.",
+             what `required` would refuse; only limits of servers that have signed hold. `off` checks nothing.",
         ),
         key(
             "allow_unsigned_test",
@@ -247,6 +254,25 @@ pub(super) static AUTH: Group = Group {
             Kind::Count(1, 6_000),
             Default("10"),
             "The most unsigned test notifications per minute and server.",
+        ),
+        // Google takes up to 240 messages a minute to one device (Firebase, "Throttling and Quotas"); a burst of 60 and 180
+        // a minute are 240 in the fullest minute. A busy channel with its badges stays below; Apple states no number.
+        key(
+            "device_per_minute",
+            Kind::Count(0, 100_000),
+            Default("180"),
+            "The most notifications a minute of one server to one device, in the long run; 0 for as many as it likes. Apple \
+             and Google punish floods to one device.",
+        ),
+        key("device_burst", Kind::Count(1, 100_000), Default("60"), "How many of them may come at once."),
+        // Ten a second: a server whose key is wrong is told so for a minute, and guessing costs a thousandth of a core.
+        key(
+            "refusals_per_minute",
+            Kind::Count(0, 1_000_000),
+            Default("600"),
+            "The most requests a minute of one client address that are refused for want of proof and still looked at; further \
+             ones are answered with 429. A request that is rightly signed clears its address. 0 for no limit. Name your reverse \
+             proxies in `client_ip.trusted_proxies`: without it all of their clients have one address.",
         ),
     ],
 };
@@ -269,9 +295,43 @@ pub(super) static SERVER: Group = Group {
             Kind::Texts,
             Absent("keys from `key_files` only"),
             "Public keys it may sign with, as PEM or as `AsymmetricSigningPublicKey` in the same document. Any of them \
-             will do: list the old and the new one while a key is changed.",
+             will do: list the old and the new one while a key is changed. An end may follow a key: `MFkw… until 2026-12-31` \
+             (that day included, UTC), `… until 2026-12-31T12:00:00Z`.",
         ),
         key("key_files", Kind::Files, Absent("keys from `keys` only"), "Files with one such public key each."),
+        key(
+            "webhook_keys",
+            Kind::Secrets,
+            Absent("it signs no webhooks"),
+            "Keys for requests signed as Standard Webhooks: `whsec_…` (shared secret) or `whpk_…` (Ed25519 public key).",
+        ),
+        key("schemes", Kind::Texts, Absent("whatever there are keys for"), "How it may sign: `mattermost`, `webhook`."),
+        key("targets", Kind::Texts, Absent("every target"), "The names of the targets it may push to."),
+        key(
+            "per_second",
+            Kind::Count(1, 1_000_000),
+            Absent("as fast as it likes"),
+            "The most notifications per second, in the long run. Only what it has signed counts. Mattermost does not retry: what \
+             is over a limit is lost.",
+        ),
+        key(
+            "burst",
+            Kind::Count(1, 1_000_000),
+            Absent("as many as `per_second`"),
+            "How many of them may come at once.",
+        ),
+        key(
+            "daily_quota",
+            Kind::Count(1, u32::MAX as u64),
+            Absent("as many as it likes"),
+            "The most notifications in a day (UTC). The count begins anew when the relay is started.",
+        ),
+        key(
+            "disabled",
+            Kind::Flag,
+            Default("false"),
+            "Whether it may send nothing for the time being. (With `auth.mode = \"observe\"` this is observed only.)",
+        ),
     ],
 };
 

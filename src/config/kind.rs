@@ -37,6 +37,8 @@ pub(super) enum Kind {
     File,
     /// Several texts.
     Texts,
+    /// Several texts that nobody may see.
+    Secrets,
     /// Several paths.
     Files,
     /// `https://host:port`.
@@ -58,6 +60,7 @@ pub(super) enum Value {
     Duration(Duration),
     Address(SocketAddr),
     Texts(Vec<String>),
+    Secrets(Vec<Private>),
     Endpoint(Url),
     Proxy(ProxySettings),
 }
@@ -90,14 +93,14 @@ impl Kind {
         match self {
             Self::Flag => Shape::Boolean,
             Self::Count(..) | Self::OneOf(_) => Shape::Integer,
-            Self::Texts | Self::Files => Shape::Array,
+            Self::Texts | Self::Secrets | Self::Files => Shape::Array,
             _ => Shape::Text,
         }
     }
 
     /// Whether its values must not be shown. (A proxy's address may carry a password.)
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Proxy)
+        matches!(self, Self::Secret | Self::Secrets | Self::Proxy)
     }
 
     /// In words, with the range: for the documentation and for the remedy when something else was given.
@@ -118,6 +121,7 @@ impl Kind {
             Self::Address => "\"address:port\"".to_owned(),
             Self::File => "the path of a file in quotes".to_owned(),
             Self::Texts => "a list of texts, [\"…\", \"…\"]".to_owned(),
+            Self::Secrets => "a list of secrets, [\"…\", \"…\"]".to_owned(),
             Self::Files => "a list of paths, [\"…\", \"…\"]".to_owned(),
             Self::Endpoint => "\"https://host:port\"".to_owned(),
             Self::Proxy => "\"environment\", \"none\" or \"http://user:password@host:port\"".to_owned(),
@@ -125,7 +129,7 @@ impl Kind {
         }
     }
 
-    /// Reads a value of any shape but [`Shape::Array`].
+    /// Reads a value of any shape but [`Shape::Array`]; of those only secrets, as a file holds them: one a line.
     pub(super) fn parse(self, text: &str) -> Result<Value, Fault> {
         let otherwise =
             |what: &str| Fault::new(format!("{} is not {what}", quote(text)), format!("write {}", self.words()));
@@ -136,6 +140,7 @@ impl Kind {
         match self {
             Self::Text | Self::File | Self::Texts | Self::Files => Ok(Value::Text(text.to_owned())),
             Self::Secret => Ok(Value::Secret(Private::new(text))),
+            Self::Secrets => Ok(Value::Secrets(text.split_ascii_whitespace().map(Private::new).collect())),
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Choice(words) => Err(Fault::new(
                 format!("{} is not {}", quote(text), self.words()),
@@ -327,7 +332,7 @@ mod tests {
         #[test]
         fn no_text_makes_any_kind_panic(text in "\\PC*") {
             for kind in [
-                Kind::Text, Kind::Secret, Kind::Flag, Kind::Count(1, 2), Kind::OneOf(&[443]), Kind::Duration(1, 2),
+                Kind::Text, Kind::Secret, Kind::Secrets, Kind::Flag, Kind::Count(1, 2), Kind::OneOf(&[443]), Kind::Duration(1, 2),
                 Kind::Size(1, 2), Kind::Address, Kind::File, Kind::Endpoint, Kind::Proxy, Kind::Filter,
             ] {
                 let _ = kind.parse(&text);

@@ -57,9 +57,6 @@ fn otherwise(key: &Key) -> String {
 }
 
 fn as_file(key: &Key) -> String {
-    let name = key.file_name().map(|name| format!(" Or `{name}`: a file that holds the value."));
-    match key.kind {
-        Kind::Proxy | Kind::Secret => name.unwrap_or_default(),
-        _ => String::new(),
-    }
+    let what = if matches!(key.kind, Kind::Secrets) { "them, one a line" } else { "the value" };
+    key.file_name().map(|name| format!(" Or `{name}`: a file that holds {what}.")).unwrap_or_default()
 }

@@ -18,12 +18,13 @@ mod migrate;
 mod proxy;
 mod reference;
 mod servers;
+mod servers_directory;
 mod targets;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,14 +36,20 @@ pub use finding::{Finding, Place, Problems};
 use keys::Group;
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
+use servers::Registered;
+pub use servers_directory::{Reading, ServersDirectory, Trouble};
 use values::Values;
 
+use crate::admission::ServerSettings;
 use crate::delivery::DeliverySettings;
 use crate::notification::Compatibility;
 use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
 /// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
 const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
+
+/// The directory with further chat servers, beside the configuration file, unless it names another.
+const SERVERS_DIRECTORY: &str = "servers.d";
 
 /// Everything that `serve` needs, checked.
 #[derive(Clone, Debug)]
@@ -51,6 +58,9 @@ pub struct Settings {
     pub http: crate::http::HttpSettings,
     /// Who may send.
     pub admission: crate::admission::AdmissionSettings,
+    /// Where further chat servers are read from while the relay runs; those that it holds now are among the settings of
+    /// admission.
+    pub servers_directory: Option<ServersDirectory>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
@@ -177,17 +187,34 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let delivery = delivery(document, directory, shutdown_deadline, findings);
     let http = edge::http(document, directory, listen, findings);
     let log = log(document, directory, findings);
+    let target_names: BTreeSet<String> =
+        document.sections(&keys::TARGET).filter_map(|section| section.text("name").map(str::to_owned)).collect();
     let mut servers = Vec::new();
     for section in document.sections(&keys::SERVER) {
-        servers.extend(servers::server(&Values::check(section, directory, findings), findings));
+        let values = Values::check(section, directory, findings);
+        servers.extend(servers::server(&values, &target_names, findings));
     }
+    let servers_directory = servers_directory(document, directory, &servers, target_names, findings);
     let (targets, left_out) = targets::all(document, directory, compatibility, findings);
     let no_server = document.lacks(&keys::SERVER);
     let auth = Values::check(document.section(&keys::AUTH), directory, findings);
-    let admission = servers::admission(&auth, servers, no_server, findings);
+    let registered = match &servers_directory {
+        None if no_server => Registered::Nobody,
+        Some(directory) if no_server && directory.servers().is_empty() => {
+            if directory.is_there() {
+                Registered::NobodyYet
+            } else {
+                Registered::Nobody
+            }
+        }
+        _ => Registered::Somebody,
+    };
+    let servers = servers_directory.as_ref().map_or(servers, ServersDirectory::servers);
+    let admission = servers::admission(&auth, servers, registered, findings);
     Settings {
         http,
         admission,
+        servers_directory,
         delivery,
         targets,
         left_out,
@@ -196,6 +223,25 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         compatibility,
         shutdown_deadline,
     }
+}
+
+/// The directory that is named, or the usual one beside the file, there or not: it may come later.
+fn servers_directory(
+    document: &mut Document,
+    directory: &Path,
+    servers: &[ServerSettings],
+    targets: BTreeSet<String>,
+    findings: &mut Findings,
+) -> Option<ServersDirectory> {
+    let is_reference = document.is_reference;
+    // Checked a second time only for this; what it finds has been said.
+    let top = Values::check(document.section(&keys::TOP), directory, &mut Findings::default());
+    let (path, asked_for) = match top.path("servers_directory") {
+        Some(path) => (path, Some(&top)),
+        None if is_reference || top.is_wrong("servers_directory") || top.place("") == Place::Nowhere => return None,
+        None => (directory.join(SERVERS_DIRECTORY), None),
+    };
+    Some(ServersDirectory::open(path, asked_for, servers.to_vec(), targets, findings))
 }
 
 fn delivery(
@@ -275,7 +321,7 @@ fn warn_of_open_secrets(file: &Path, document: &Document, directory: &Path, find
     if !files::is_world_readable(file) {
         return;
     }
-    for section in document.sections(&keys::TARGET) {
+    for section in document.sections(&keys::TARGET).chain(document.sections(&keys::SERVER)) {
         // Checked a second time only for this; what it finds has been said.
         for (name, place) in Values::check(section, directory, &mut Findings::default()).secrets_in_file() {
             let what = "stands in a file that everybody on this machine may read";

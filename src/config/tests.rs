@@ -13,6 +13,7 @@ use crate::config::kind::{Kind, Shape};
 
 mod problems;
 mod reference;
+mod servers_directory;
 mod template;
 mod whole;
 
@@ -59,6 +60,11 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(admission.mode, crate::admission::AuthMode::Required);
     assert!(admission.allow_unsigned_test);
     assert_eq!(admission.unsigned_tests_per_minute.get(), 10);
+    let minute = |count, burst| {
+        let [count, burst] = [count, burst].map(|number| std::num::NonZeroU32::new(number).unwrap());
+        Some(crate::admission::rate::Rate::new(count, Duration::from_mins(1), burst))
+    };
+    assert_eq!((admission.device_rate, admission.refusal_rate), (minute(180, 60), minute(600, 600)));
     assert!(admission.servers.is_empty() && targets.is_empty());
     assert_eq!((delivery.deadline, delivery.attempt_timeout), (Duration::from_secs(25), Duration::from_secs(8)));
     assert_eq!(delivery.max_attempts, 3);
@@ -79,6 +85,8 @@ fn a_file_sets_every_key_and_a_variable_beats_the_file() {
         mode = "observe"
         allow_unsigned_test = false
         unsigned_tests_per_minute = 1
+        device_per_minute = 0
+        refusals_per_minute = 0
         [delivery]
         deadline = "10s"
         attempt_timeout = "500ms"
@@ -108,6 +116,7 @@ fn a_file_sets_every_key_and_a_variable_beats_the_file() {
     assert_eq!(admission.mode, crate::admission::AuthMode::Observe);
     assert!(admission.allow_unsigned_test);
     assert_eq!(admission.unsigned_tests_per_minute.get(), 1);
+    assert_eq!((admission.device_rate, admission.refusal_rate), (None, None));
     assert_eq!((delivery.deadline, delivery.attempt_timeout), (Duration::from_secs(10), Duration::from_millis(500)));
     assert_eq!(delivery.max_attempts, 4);
     // An empty variable is none.

@@ -12,6 +12,7 @@ use super::finding::{Findings, Place, did_you_mean, quote};
 use super::keys::{Key, Otherwise};
 use super::kind::{Fault, Kind, Shape, Value};
 use super::reference;
+use crate::private::Private;
 use crate::sender::network::ProxySettings;
 
 /// The checked values of one section. Where a value was wrong, its default stands in, so that one run finds every
@@ -258,6 +259,7 @@ impl<'a> Values<'a> {
         self.by_name.iter().filter_map(|(name, value)| {
             let secret = match value {
                 Value::Secret(_) => true,
+                Value::Secrets(secrets) => !secrets.is_empty(),
                 Value::Proxy(ProxySettings::Fixed(proxy)) => proxy.authorization.is_some(),
                 _ => false,
             };
@@ -274,12 +276,20 @@ pub(super) fn is_content(path: &str) -> bool {
     path.contains("-----BEGIN") || path.contains(['\n', '{']) || (path.len() > 100 && path.chars().all(base64))
 }
 
+fn several(kind: Kind, texts: Vec<String>) -> Value {
+    match kind {
+        Kind::Secrets => Value::Secrets(texts.into_iter().map(Private::new).collect()),
+        _ => Value::Texts(texts),
+    }
+}
+
 /// The value that was given, of the right type and in range.
 fn parse_entry(kind: Kind, entry: &Entry) -> Result<Value, Fault> {
     match (&entry.given, kind.shape()) {
-        (Given::Untyped(text), Shape::Array) => Ok(Value::Texts(
-            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
-        )),
+        (Given::Untyped(text), Shape::Array) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(several(kind, parts.map(str::to_owned).collect()))
+        }
         (Given::Text(text), Shape::Text) | (Given::Integer(text), Shape::Integer) | (Given::Untyped(text), _) => {
             kind.parse(text)
         }
@@ -289,7 +299,7 @@ fn parse_entry(kind: Kind, entry: &Entry) -> Result<Value, Fault> {
                 Given::Text(text) if !text.is_empty() => Ok(text.clone()),
                 _ => Err(Fault::new("holds something else than texts in quotes", format!("write {}", kind.words()))),
             });
-            texts.collect::<Result<_, _>>().map(Value::Texts)
+            texts.collect::<Result<_, _>>().map(|texts| several(kind, texts))
         }
         (given, shape) => {
             let wanted = match shape {

@@ -29,6 +29,8 @@ impl Running {
             mode,
             allow_unsigned_test: true,
             unsigned_tests_per_minute: NonZeroU32::MIN,
+            device_rate: None,
+            refusal_rate: None,
             servers: vec![],
         };
         let delivery = DeliverySettings { deadline: LONG, attempt_timeout: LONG, max_attempts: 1, first_pause: LONG };

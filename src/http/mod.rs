@@ -19,7 +19,7 @@ mod testing;
 mod throttle;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use http::{Method, Request};
 use tokio::net::TcpListener;
 use tower::Service;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Caller};
 use crate::clock::Clock;
 use crate::notification::Compatibility;
 use crate::relay::Relay;
@@ -98,6 +98,7 @@ pub struct Edge {
     metrics: Arc<Metrics>,
     gate: Arc<Gate>,
     throttle: Option<Arc<Throttle>>,
+    client_address: ClientAddressSettings,
     compatibility: Compatibility,
     limits: ConnectionLimits,
     serve_metrics: bool,
@@ -130,6 +131,7 @@ impl Edge {
             gate: Arc::new(Gate::new(settings, Arc::clone(&metrics))),
             metrics,
             throttle,
+            client_address: settings.client_address.clone(),
             compatibility,
             limits: ConnectionLimits {
                 max_connections: settings.max_connections,
@@ -197,8 +199,9 @@ fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
     let throttle = edge.throttle.clone();
     let unlimited = Routes::new(move |request, peer| {
         if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
+            let caller = Caller { address: edge.client_address.client(peer, request.headers()) };
             let (edge, body) = (Arc::clone(&edge), request.into_body());
-            Box::pin(async move { edge.send_push(body).await })
+            Box::pin(async move { edge.send_push(caller, body).await })
         } else {
             others.answer(request, peer)
         }
@@ -210,12 +213,12 @@ fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
 }
 
 impl Edge {
-    async fn send_push<B>(&self, body: B) -> Answer
+    async fn send_push<B>(&self, caller: Caller, body: B) -> Answer
     where
         B: hyper::body::Body<Data = Bytes> + Unpin,
     {
         push::send(&self.gate, &self.metrics, self.compatibility, body, |notification| {
-            let admitted = self.admission.admit(notification)?;
+            let admitted = self.admission.admit(caller, notification)?;
             if let Some(refusal) = admitted.observed() {
                 self.metrics.observed_refusal(refusal.label());
             }
@@ -227,7 +230,8 @@ impl Edge {
 
 /// Only for the router's answer to other methods than POST, which [`ingest_routes`] takes.
 async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    edge.send_push(request.into_body()).await
+    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into() };
+    edge.send_push(caller, request.into_body()).await
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {

@@ -9,14 +9,11 @@ use tokio::time::Instant;
 use super::answer::{self, Answer};
 use super::limits::{Gate, TurnedAway};
 use super::mattermost;
-use crate::admission::Refusal;
+use crate::admission::{Refusal, RefusalKind};
 use crate::notification::{Compatibility, Notification};
 use crate::outcome::Outcome;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
-
-/// Seconds. Rates are counted per minute, so that by then something is allowed again.
-const RATE_RETRY_AFTER: u32 = 60;
 
 /// The most of a text about a malformed request that a line of the log shows, bytes. The answer may quote more: the
 /// reference's quotes a server's id whole.
@@ -49,7 +46,7 @@ where
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
         Err(Declined::Malformed(text)) => answer::failed(compatibility, StatusCode::OK, text),
-        Err(Declined::Refused(refusal)) => refused(compatibility, refusal.is_rate(), refusal.to_string()),
+        Err(Declined::Refused(refusal)) => refused(compatibility, refusal),
     };
     metrics.request(began.elapsed());
     answer
@@ -113,11 +110,14 @@ fn answer_turned_away(turned_away: &TurnedAway, metrics: &Metrics, compatibility
     turned_away.answer(compatibility)
 }
 
-fn refused(compatibility: Compatibility, is_rate: bool, text: String) -> Answer {
-    if is_rate {
-        answer::failed_for_now(compatibility, StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
-    } else {
-        answer::failed(compatibility, StatusCode::UNAUTHORIZED, text)
+fn refused(compatibility: Compatibility, refusal: Refusal) -> Answer {
+    let text = refusal.to_string();
+    match refusal.kind() {
+        RefusalKind::Unproven => answer::failed(compatibility, StatusCode::UNAUTHORIZED, text),
+        RefusalKind::Forbidden => answer::failed(compatibility, StatusCode::FORBIDDEN, text),
+        RefusalKind::TooOften { retry_after } => {
+            answer::failed_for_now(compatibility, StatusCode::TOO_MANY_REQUESTS, text, retry_after)
+        }
     }
 }
 

@@ -92,9 +92,16 @@ async fn who_may_not_send_is_answered_401_with_the_reason_and_counted() {
 
 #[test]
 fn who_sends_too_much_is_answered_429_and_told_when_to_come_again() {
-    let answer = refused(Compatibility::Improved, true, "too many".into());
+    let answer = refused(Compatibility::Improved, Refusal::ServerRate { retry_after: 7 });
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(answer.headers()["retry-after"], "60");
+    assert_eq!(answer.headers()["retry-after"], "7");
+}
+
+#[test]
+fn who_is_known_and_may_not_is_answered_403() {
+    let answer = refused(Compatibility::Improved, Refusal::ServerDisabled);
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert!(!answer.headers().contains_key("retry-after"));
 }
 
 #[tokio::test]

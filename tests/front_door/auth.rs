@@ -136,3 +136,39 @@ async fn unsigned_test_pushes_can_be_forbidden() {
     let scene = Scene::new(Plan { auth_keys: "allow_unsigned_test = false", ..Plan::default() }).await;
     scene.post(&test_push()).await.expect_fail(401, "auth.allow_unsigned_test");
 }
+
+#[tokio::test]
+async fn a_device_gets_only_so_much_at_once() {
+    let scene = Scene::new(Plan { auth_keys: "device_per_minute = 1\ndevice_burst = 2", ..Plan::default() }).await;
+    for _ in 0..2 {
+        scene.post(&Push::apple(&apple_token(1))).await.expect_ok();
+    }
+    scene.post(&Push::apple(&apple_token(1))).await.expect_fail(429, "too many notifications for one device");
+    scene.post(&Push::apple(&apple_token(2))).await.expect_ok();
+    assert_eq!(scene.simulator.ledger().accepted().len(), 3);
+}
+
+#[tokio::test]
+async fn an_address_is_turned_away_after_too_many_refusals_and_another_one_is_not() {
+    let scene = Scene::new(Plan {
+        auth_keys: "refusals_per_minute = 2",
+        tables: "[client_ip]\ntrusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let post = async |address: &str, push: &Push| {
+        let url = format!("http://{}/api/v1/send_push", scene.relay);
+        let request = reqwest::Client::new().post(url).header("x-forwarded-for", address);
+        request.body(push.body(&scene.key).to_string()).send().await.unwrap()
+    };
+    let (good, bad) = (Push::apple(&apple_token(1)), Push::apple(&apple_token(1)).unsigned());
+    for status in [401, 401, 429] {
+        assert_eq!(post("192.0.2.1", &bad).await.status(), status);
+    }
+    let answer = post("192.0.2.1", &good).await;
+    assert_eq!(answer.status(), 429);
+    let seconds: u32 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=30).contains(&seconds), "{seconds}: two a minute");
+    assert_eq!(post("192.0.2.2", &good).await.status(), 200);
+    assert!((scene.metric("pushrelay_refusals_total{reason=\"address_rate\"}").await - 2.0).abs() < f64::EPSILON);
+}

@@ -401,3 +401,6 @@ async fn what_migrate_prints_is_a_configuration_that_check_takes() {
     assert!(status.success(), "{printed}");
     assert!(printed.contains("Targets: 2, servers: 0."), "{printed}");
 }
+
+#[path = "reload.rs"]
+mod reload;

@@ -30,6 +30,15 @@ impl Values<'_> {
         }
     }
 
+    /// Several secrets; none if the key was not given.
+    pub(in crate::config) fn secrets(&self, name: &str) -> &[Private] {
+        match self.by_name.get(name) {
+            Some(Value::Secrets(secrets)) => secrets,
+            None => &[],
+            Some(_) => unreachable!("`{name}` is read as a list of secrets and declared as something else"),
+        }
+    }
+
     /// Several texts or paths; none if the key was not given.
     pub(in crate::config) fn texts(&self, name: &str) -> &[String] {
         match self.by_name.get(name) {
