@@ -6,6 +6,7 @@
 pub mod key;
 pub mod signature;
 pub mod signing;
+pub mod webhook;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::collections::HashMap;
