@@ -21,7 +21,7 @@ const NEW_SECRET_BYTES: usize = 32;
 /// The private half of an Ed25519 pair, bytes (RFC 8032 § 5.1.5).
 const SEED_BYTES: usize = 32;
 
-/// The private half followed by the public one, bytes: how NaCl, and some senders with it, write a private key.
+/// The private half followed by the public one, bytes: how many senders write a private key.
 const PAIR_BYTES: usize = 64;
 
 /// What a chat server signs with.

@@ -96,7 +96,7 @@ fn every_way_a_signature_can_be_wrong_is_told_apart() {
     let pair_bytes = STANDARD.decode(pair_base64).unwrap();
     let v1 = |bytes: &[u8]| format!("v1,{}", STANDARD.encode(bytes));
     let v1a = |bytes: &[u8]| format!("v1a,{}", STANDARD.encode(bytes));
-    let hex: String = secret_bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = secret_bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let cases: Vec<(&str, String, WebhookError)> = vec![
         ("empty", String::new(), Missing { header: SIGNATURE_HEADER }),
         ("only spaces", "   ".into(), Missing { header: SIGNATURE_HEADER }),
