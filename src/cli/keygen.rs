@@ -26,24 +26,28 @@ const EXAMPLE_FILE: &str = "send.py";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Kinds:
-  webhook          a shared secret (whsec_…). Requests are signed with HMAC-SHA256 as Standard Webhooks describe
-                   (standardwebhooks.com); libraries exist for most languages. Both ends hold the secret.
-  webhook-ed25519  a pair: the chat server signs with whsk_… and keeps it to itself, the relay holds whpk_… only.
-                   Better when different people run the two; fewer libraries know it.
-  mattermost       a P-256 pair, as Mattermost signs its pushes: for `pushrelay send --key` and for servers that speak
-                   Mattermost's protocol. A Mattermost server has made its own: register that one, which is
-                   AsymmetricSigningPublicKey in <site>/api/v4/config/client?format=old.
+  webhook
+      A shared secret (whsec_…). Requests are signed with HMAC-SHA256 as Standard Webhooks
+      describe (standardwebhooks.com), and libraries exist for most languages. Both ends hold the
+      secret, so the relay's configuration has to be kept as carefully as the server's.
+  webhook-ed25519
+      A pair: the chat server signs with whsk_… and keeps it to itself; the relay holds whpk_…,
+      which is no secret. Better when different people run the two; fewer libraries know it.
+  mattermost
+      A P-256 pair, as Mattermost signs its pushes: for `pushrelay send --key`, and for servers that
+      speak Mattermost's protocol. A Mattermost server has made its own pair; register its public
+      half, AsymmetricSigningPublicKey in <site>/api/v4/config/client?format=old.
 
-Without --out everything is printed, the secret half too: it stays in the terminal's history and in whatever records
-it. With --out it goes into files that only you can read, and nothing secret is printed.
+Without --out everything is printed, the private half too, and stays wherever the terminal's
+contents go. With --out it goes into files that only you can read, and nothing secret is printed.
 
 Examples:
-  pushrelay keygen --server-id chat-1 --out chat-1      server.toml for the relay, webhook.secret and send.py for the server
-  pushrelay keygen --kind webhook-ed25519               print a pair
-  pushrelay keygen --kind mattermost --out try          then: pushrelay send --key try/server.pem …
+  pushrelay keygen --server-id chat-1 --out chat-1
+  pushrelay keygen --kind webhook-ed25519
+  pushrelay keygen --kind mattermost --out try      then: pushrelay send --key try/server.pem …
 
-To rotate a key: make one, add it to the server's list in the relay's configuration, let the chat server sign with the
-new one, and take the old one out of the list.")]
+To rotate a key: make one, add it to the server's list in the relay's configuration, let the chat
+server sign with the new one, and take the old one out of the list.")]
 pub(super) struct Keygen {
     /// What the chat server signs with.
     #[arg(long, value_enum, default_value_t = Kind::Webhook)]
@@ -188,23 +192,27 @@ impl Keygen {
 
     /// What was written, and what to do with it. Nothing of it is secret.
     fn where_it_is(&self, made: &Made, folder: &Path) -> String {
-        let shown = folder.display();
-        let file = self.kind.private_file();
-        let secret_too = if self.kind == Kind::Webhook { " (it holds the secret, too)" } else { "" };
-        let example = match self.kind {
-            Kind::Mattermost => self.send_command(&folder.join(file)),
-            _ => format!("python3 {shown}/{EXAMPLE_FILE}\n"),
+        let path = |file: &str| folder.join(file).display().to_string();
+        let private = path(self.kind.private_file());
+        let secret_too = if self.kind == Kind::Webhook { "; it holds the secret, too" } else { "" };
+        let mut lines = vec![
+            (path(SERVER_FILE), format!("for the relay: append it to pushrelay.toml{secret_too}")),
+            (private.clone(), format!("for the chat server: {}", self.kind.private_half())),
+        ];
+        let example = if self.kind == Kind::Mattermost {
+            self.send_command(Path::new(&private))
+        } else {
+            lines.push((path(EXAMPLE_FILE), "an example".to_owned()));
+            format!("python3 {}\n", path(EXAMPLE_FILE))
         };
+        let width = lines.iter().map(|(file, _)| file.chars().count()).max().unwrap_or_default();
+        let lines: String =
+            lines.iter().map(|(file, what)| format!("  {file:<width$}  {what}\n")).collect::<Vec<_>>().concat();
         let public = match self.kind {
             Kind::Webhook => String::new(),
-            _ => format!("Public half: {}\n", made.relay.expose()),
+            Kind::WebhookEd25519 | Kind::Mattermost => format!("\nPublic half: {}\n", made.relay.expose()),
         };
-        format!(
-            "{shown}/{SERVER_FILE}  for the relay: append it to pushrelay.toml{secret_too}\n\
-             {shown}/{file}  for the chat server: {}\n{public}\n{}\nTo try it: {example}",
-            self.kind.private_half(),
-            self.instructions(),
-        )
+        format!("Written, for your eyes only:\n{lines}{public}\n{}\nTo try it:\n  {example}", self.instructions())
     }
 }
 
@@ -262,13 +270,13 @@ fn write_files(folder: &Path, files: &[(&str, Private)]) -> Result<(), Failure> 
         .mode(0o700)
         .create(folder)
         .map_err(|error| Failure::running(format!("--out: cannot make the folder {}: {error}", folder.display())))?;
-    let cannot = |path: &Path, error: std::io::Error| {
-        Failure::running(format!("--out: cannot write {}: {error}; choose another folder", path.display()))
-    };
     for (name, _) in files {
         let path = folder.join(name);
         if path.symlink_metadata().is_ok() {
-            return Err(cannot(&path, std::io::ErrorKind::AlreadyExists.into()));
+            return Err(Failure::running(format!(
+                "--out: {} is there already and may be in use: choose another folder",
+                path.display()
+            )));
         }
     }
     for (name, text) in files {
@@ -276,7 +284,7 @@ fn write_files(folder: &Path, files: &[(&str, Private)]) -> Result<(), Failure> 
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let written = options.open(&path).and_then(|mut file| file.write_all(text.expose().as_bytes()));
-        written.map_err(|error| cannot(&path, error))?;
+        written.map_err(|error| Failure::running(format!("--out: cannot write {}: {error}", path.display())))?;
     }
     Ok(())
 }
