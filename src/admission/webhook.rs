@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
 pub use error::WebhookError;
-pub use key::{WebhookKey, WebhookKeyError};
+pub use key::{PublicKey, SharedSecret, WebhookKey, WebhookKeyError};
 
 /// The header with the message's id, the same for every attempt to send it.
 pub const ID_HEADER: &str = "webhook-id";

@@ -20,10 +20,10 @@ pub(super) const PUBLIC_PREFIX: &str = "whpk_";
 pub(super) const PRIVATE_PREFIX: &str = "whsk_";
 
 /// Shortest secret, bytes: 192 bits (Standard Webhooks, "Signature scheme").
-pub(super) const MIN_SECRET_BYTES: usize = 24;
+const MIN_SECRET_BYTES: usize = 24;
 
 /// Longest secret, bytes: 512 bits (ibid.).
-pub(super) const MAX_SECRET_BYTES: usize = 64;
+const MAX_SECRET_BYTES: usize = 64;
 
 /// An Ed25519 public key, bytes (RFC 8032 § 5.1.5).
 const PUBLIC_KEY_BYTES: usize = 32;

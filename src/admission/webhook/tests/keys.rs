@@ -1,6 +1,5 @@
 //! Keys as text: what is one, what is none, and what is shown of it.
 
-use super::super::key::PublicKey;
 use super::super::signing::WebhookSigningKeyError;
 use super::*;
 
