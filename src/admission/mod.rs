@@ -14,7 +14,7 @@ mod refusal;
 pub mod registry;
 pub mod signature;
 pub mod signing;
-mod webhook_placeholder;
+pub mod webhook;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

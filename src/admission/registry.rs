@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest::{self, SHA256};
 
-pub use super::webhook_placeholder::WebhookKey;
+pub use super::webhook::WebhookKey;
 
 use super::key::VerifyingKey;
 use super::rate::{Bucket, Rate};

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod dev;
+mod keygen;
 mod migrate;
 mod reference;
 mod send;
@@ -28,6 +29,7 @@ Examples:
   pushrelay dev                               see a push arrive, with no account and no file
   pushrelay serve --config pushrelay.toml     run the relay
   pushrelay check --config pushrelay.toml     is the configuration right?
+  pushrelay keygen --server-id chat-1         keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
   pushrelay simulate                          stand-ins for Apple and Google to test against
@@ -45,6 +47,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
     Send(send::Send),
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),
         Command::Send(send) => send.run(),
