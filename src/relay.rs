@@ -4,6 +4,7 @@
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 
 mod health;
+pub mod memory;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
