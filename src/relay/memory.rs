@@ -2,7 +2,7 @@
 //! outcome, and a phone's receipt counts only if this relay sent what it names.
 //!
 //! Two requests are the same if server, id (`ack_id`, or `webhook-id`) and device token are. Kept are keyed hashes of them
-//! ([`identity`]) and no text of a caller. Decides nothing about sending, counts nothing and logs one thing: that its bound
+//! (`identity.rs`) and no text of a caller. Decides nothing about sending, counts nothing and logs one thing: that its bound
 //! is too small for its window. Ids without text are not remembered: nobody named the request.
 //!
 //! **What is remembered** ([`is_remembered`]): what will not change. Delivered and removed, and a push that the provider
@@ -17,6 +17,11 @@
 //! claim is a first one again. Requests in flight are kept apart from the bounded tables: no flood pushes them out.
 //!
 //! **Bounds.** See [`MemorySettings::entries`]. Everything is lost with the process: a restart forgets.
+//!
+//! **Cost**, measured with full tables of the default size, most of it waiting for memory: 0.6 to 0.9 µs of CPU for a claim
+//! and its end, the same with one thread as with two; 0.2 µs for a repeat, 0.1 µs for a receipt. One request in some 1,800
+//! allocates: a table, sized to what the last one held. A lock is held for the look into four tables; one request in some
+//! thousands makes a new table under it, or moves the entries of one that grew.
 
 mod generations;
 mod identity;
@@ -48,9 +53,9 @@ pub struct MemorySettings {
     /// notifications per second × window in seconds × 4/3 (the oldest of four tables goes as a whole). If more come, the oldest
     /// go earlier and [`MemoryState::window_held`] says how far back the memory still reaches.
     ///
-    /// 47 bytes each, measured with full tables: 29 for the request and 18 for the receipt; up to twice that while tables are
-    /// half full. So the default takes 47 MB when full and holds 8.7 notifications a second for 24 hours;
-    /// 100 a second need 11.5 million entries and 540 MB, or a window of two hours and what the default takes.
+    /// 48 bytes each, measured: 29 for the request and 19 for its receipt. So the default takes 48 MB when full (57 MB of
+    /// resident memory) and holds 8.7 notifications a second for 24 hours; 100 a second for 24 hours need 11.5 million
+    /// entries and 555 MB. Taken as it is needed, in steps: a table that has just grown is half empty.
     pub entries: usize,
 }
 
@@ -241,15 +246,12 @@ impl Memory {
         }
         let identity = self.hashes.identity(server, id, device);
         let claimed = self.now();
-        let settled = |outcome| Claim::Again(Again { clock: &self.clock, first: First::Settled(outcome) });
         let mut requests = self.requests(identity);
-        let decided = match requests.decided.get(identity) {
-            Some(decided) if claimed.saturating_sub(decided.claimed()) < self.limits.window => Some(decided),
-            _ => None,
-        };
-        if let Some(decided) = decided {
+        let decided = requests.decided.get(identity);
+        if let Some(decided) = decided.filter(|first| claimed.saturating_sub(first.claimed()) < self.limits.window) {
             drop(requests);
-            return settled(self.texts.outcome(decided.outcome()));
+            let outcome = self.texts.outcome(decided.outcome());
+            return Claim::Again(Again { clock: &self.clock, first: First::Settled(outcome) });
         }
         match requests.in_flight.entry(identity) {
             Entry::Occupied(mut first) => {
@@ -285,7 +287,7 @@ impl Memory {
     pub fn state(&self) -> MemoryState {
         let now = self.now();
         let (mut lost_until, mut dropped_early) = (0, 0);
-        let mut sweep = |lost: generations::Lost| {
+        let mut add = |lost: generations::Lost| {
             lost_until = lost_until.max(lost.until.unwrap_or(0));
             dropped_early += lost.entries;
         };
@@ -295,13 +297,13 @@ impl Memory {
             shard.decided.sweep(now);
             requests += shard.decided.len();
             in_flight += shard.in_flight.len();
-            sweep(shard.decided.lost());
+            add(shard.decided.lost());
         }
         for shard in &self.receipts {
             let mut shard = lock(shard);
             shard.sweep(now);
             receipts += shard.len();
-            sweep(shard.lost());
+            add(shard.lost());
         }
         let window_held = Duration::from_millis(now.saturating_sub(lost_until).min(self.limits.window));
         MemoryState { requests, receipts, in_flight, window_held, dropped_early }
@@ -345,7 +347,10 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("limits", &self.limits).field("shards", &self.requests.len()).finish_non_exhaustive()
+        f.debug_struct("Memory")
+            .field("limits", &self.limits)
+            .field("shards", &self.requests.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -357,7 +362,8 @@ impl Pending<'_> {
         let memory = self.memory;
         let Some(Named { identity, ack, claimed }) = self.named.take() else { return };
         let kept = if is_remembered(verdict) { memory.texts.number(outcome) } else { None };
-        // Before the caller is answered and before the phone can have shown it: a receipt follows, it does not overtake.
+        // First of all: the phone may have the push already. A receipt that overtakes this is unknown; it would have to make
+        // its way over the chat server faster than the provider's answer came here.
         let mut early = match acknowledged_by {
             Some(platform) if *outcome == Outcome::Delivered => memory.expect_receipt(ack, platform),
             _ => false,

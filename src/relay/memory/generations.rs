@@ -3,7 +3,7 @@
 //!
 //! Knows no time but the milliseconds it is told, and does not look into values: whoever reads one checks its age.
 
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash};
 
 use super::identity::HashedMap;
 
@@ -102,7 +102,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Generations<K, V> {
         let last = self.tables[0].entries.len();
         let room = (last + last / 8).min(self.limits.per_table);
         self.tables.rotate_right(1);
-        self.tables[0].entries = HashedMap::with_capacity_and_hasher(room, Default::default());
+        self.tables[0].entries = HashedMap::with_capacity_and_hasher(room, BuildHasherDefault::default());
         early
     }
 
@@ -163,7 +163,7 @@ mod tests {
         for now in 0..WINDOW {
             generations.insert(hashes.ack(&now.to_string()), now, now);
         }
-        generations.sweep(WINDOW + 98);
+        generations.sweep(WINDOW + 99);
         assert_eq!(generations.len(), 200, "the first table's hundred are outdated");
         generations.sweep(10 * WINDOW);
         assert_eq!(generations.len(), 0);
