@@ -5,6 +5,7 @@
 
 mod health;
 mod words;
+pub mod memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
