@@ -4,6 +4,8 @@
 //! the relay takes: what was not checked cannot be sent.
 
 pub mod key;
+pub mod learned;
+pub mod recovery;
 pub mod signature;
 pub mod signing;
 
