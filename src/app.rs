@@ -1,10 +1,11 @@
 //! The only wiring: settings become a running relay.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admission::Admission;
 use crate::clock::Clock;
@@ -12,7 +13,7 @@ use crate::config::Settings;
 use crate::http::{Build, Edge, HttpSettings};
 use crate::relay::Relay;
 use crate::sender::apns::KeysInUse;
-use crate::sender::{Sender, SetupError};
+use crate::sender::{LeftOut, Sender, SetupError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
@@ -56,9 +57,8 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
 impl Listeners {
     /// Binds what the settings name.
     pub async fn bind(settings: &HttpSettings) -> Result<Self, BindError> {
-        let bind = async |address: SocketAddr, key| {
-            TcpListener::bind(address).await.map_err(|error| BindError { address, key, error })
-        };
+        let bind =
+            async |address: SocketAddr, key| listen(address).await.map_err(|error| BindError { address, key, error });
         let ingest = bind(settings.listen, "listen").await?;
         let ops = match settings.ops_listen {
             Some(address) => Some(bind(address, "ops.listen").await?),
@@ -66,6 +66,43 @@ impl Listeners {
         };
         Ok(Self { ingest, ops })
     }
+}
+
+/// Connections that the kernel keeps until they are accepted; what `TcpListener::bind` asks for.
+const BACKLOG: u32 = 1_024;
+
+/// `[::]` means every address of the machine, as it does to Go: of both families, whatever the system's default
+/// (`net.ipv6.bindv6only`), and of IPv4 alone where there is no IPv6.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match address {
+        SocketAddr::V6(any) if any.ip().is_unspecified() => or_on_ipv4(both_families(address), any.port()).await,
+        address => TcpListener::bind(address).await,
+    }
+}
+
+fn both_families(any: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    // As `TcpListener::bind` does: the connections of a relay that has just ended do not keep the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(any)?;
+    socket.listen(BACKLOG)
+}
+
+/// What was bound, or the same port on IPv4 if this machine has no IPv6.
+async fn or_on_ipv4(bound: io::Result<TcpListener>, port: u16) -> io::Result<TcpListener> {
+    match bound {
+        Err(error) if lacks_ipv6(&error) => {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+            tracing::info!(%address, %error, "this machine has no IPv6: listening on IPv4 alone");
+            TcpListener::bind(address).await
+        }
+        bound => bound,
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 /// Targets that could not be set up, all of them.
@@ -85,12 +122,15 @@ pub struct App {
 #[derive(Debug)]
 struct Summary {
     targets: usize,
+    /// Absent if there are none.
+    left_out: Option<usize>,
     servers: usize,
     auth: &'static str,
 }
 
 impl App {
-    /// Sets everything up. Opens no connection to a provider yet.
+    /// Sets everything up. Opens no connection to a provider yet. A target that cannot be set up is an error, unless the
+    /// settings leave such targets out; with those, a relay without any target runs, too.
     pub fn new(
         settings: Settings,
         clock: &Clock,
@@ -99,6 +139,7 @@ impl App {
     ) -> Result<Self, SetupErrors> {
         let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
         let mut senders = Vec::new();
+        let mut left_out = settings.left_out;
         let mut keys = KeysInUse::default();
         let mut errors = Vec::new();
         for target in &settings.targets {
@@ -110,33 +151,91 @@ impl App {
                     }
                     senders.push((target.name.clone(), sender));
                 }
+                Err(SetupError { target: name, problem }) if settings.tolerate_broken_targets => {
+                    left_out.push(LeftOut { name, platform: target.provider.platform(), problem });
+                }
                 Err(error) => errors.push(error),
             }
         }
         if !errors.is_empty() {
             return Err(SetupErrors(errors));
         }
+        for LeftOut { name, problem, .. } in &left_out {
+            let target = name.as_str();
+            tracing::error!(
+                target,
+                problem,
+                "a target could not be set up: the relay runs without it until it is restarted"
+            );
+        }
         let summary = Summary {
             targets: senders.len(),
+            left_out: (!left_out.is_empty()).then_some(left_out.len()),
             servers: settings.admission.servers.len(),
             auth: settings.admission.mode.as_str(),
         };
-        let relay = Arc::new(Relay::new(senders, settings.delivery, clock.clone(), Arc::clone(&metrics)));
+        let relay = Relay::new(
+            senders,
+            left_out,
+            settings.compatibility,
+            settings.delivery,
+            clock.clone(),
+            Arc::clone(&metrics),
+        );
+        let relay = Arc::new(relay);
         let admission = Arc::new(Admission::new(settings.admission, clock.clone()));
-        let edge = Edge::new(&settings.http, settings.compatibility, BUILD, admission, relay, metrics);
+        let edge = Edge::new(&settings.http, settings.compatibility, BUILD, admission, relay, metrics, clock);
         Ok(Self { edge, shutdown: shutdown.clone(), summary })
     }
 
     /// Serves until told to stop, then finishes what runs. Ends when the last request is answered or the shutdown is
     /// forced.
     pub async fn run(self, listeners: Listeners) {
-        let Summary { targets, servers, auth } = self.summary;
+        let Summary { targets, left_out, servers, auth } = self.summary;
         // A bound socket always knows its address; an empty one in the log would harm nobody.
         let shown =
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         let address = shown(&listeners.ingest);
         let ops = listeners.ops.as_ref().map(shown);
-        tracing::info!(address, ops, targets, servers, auth, version = BUILD.version, "listening");
+        tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
         self.edge.run(listeners.ingest, listeners.ops, self.shutdown).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_is_an_address_of_both_families() {
+        let listener = match both_families(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
+            Ok(listener) => listener,
+            // A machine without IPv6 cannot show this.
+            Err(error) if lacks_ipv6(&error) => return,
+            Err(error) => panic!("{error}"),
+        };
+        assert!(!rustix::net::sockopt::ipv6_v6only(&listener).unwrap());
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        assert!(listener.accept().await.unwrap().1.is_ipv6());
+    }
+
+    #[tokio::test]
+    async fn only_where_there_is_no_ipv6_the_port_is_bound_on_ipv4_alone() {
+        let failed = |errno: Errno| Err(io::Error::from(errno));
+        for errno in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            let bound = or_on_ipv4(failed(errno), 0).await.unwrap().local_addr().unwrap();
+            assert_eq!(bound.ip(), Ipv4Addr::UNSPECIFIED);
+        }
+        for errno in [Errno::ADDRINUSE, Errno::ACCESS, Errno::MFILE] {
+            let error = or_on_ipv4(failed(errno), 0).await.unwrap_err();
+            assert_eq!(Errno::from_io_error(&error), Some(errno));
+        }
+        let bound = TcpListener::bind("127.0.0.1:0").await;
+        assert!(or_on_ipv4(bound, 0).await.unwrap().local_addr().unwrap().ip().is_loopback());
     }
 }

@@ -9,6 +9,28 @@ use std::time::Duration;
 /// never a provider's free text.
 pub type Reason = &'static str;
 
+/// How one attempt went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What it ended with.
+    pub verdict: Verdict,
+    /// Whether the verdict is the provider's answer to the notification. Otherwise there was none: something on the way
+    /// broke, the access token could not be had, or the relay itself saw that asking was useless.
+    pub answered: bool,
+}
+
+impl Attempt {
+    /// The provider answered.
+    pub fn answered(verdict: Verdict) -> Self {
+        Self { verdict, answered: true }
+    }
+
+    /// There was no answer.
+    pub fn unanswered(verdict: Verdict) -> Self {
+        Self { verdict, answered: false }
+    }
+}
+
 /// What one attempt at a provider ended with. Each variant states the decision, not the symptom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -4,8 +4,8 @@
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 
 mod health;
+mod words;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::admission::{Admitted, Refusal};
 use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
 use crate::delivery::policy::{self, Next, Tried};
-use crate::notification::{Notification, Platform, PushKind, ServerId, TargetName, Transport};
-use crate::outcome::{Outcome, Reason, Verdict};
-use crate::sender::{Prepared, Sender};
+use crate::notification::{Compatibility, Notification, Platform, PushKind, ServerId, TargetName, Transport};
+use crate::outcome::{Attempt, Outcome, Reason, Verdict};
+use crate::sender::{LeftOut, Prepared, Sender};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
 pub use health::LastAttempt;
@@ -26,6 +26,8 @@ use health::{Health, Turn};
 #[derive(Debug)]
 pub struct Relay {
     targets: HashMap<TargetName, Target>,
+    left_out: Vec<LeftOut>,
+    compatibility: Compatibility,
     limits: DeliverySettings,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -48,6 +50,8 @@ pub struct TargetReadiness {
     pub platform: Platform,
     /// What keeps it from delivering, in words; `None` if nothing does.
     pub problem: Option<String>,
+    /// It could not be set up: its problem lasts as long as the process.
+    pub left_out: bool,
     /// How the last attempt ended; `None` before the first.
     pub last: Option<LastAttempt>,
     /// Seconds after the Unix epoch at which the credential stops working by itself.
@@ -103,15 +107,20 @@ impl Remembered {
 
 /// How the attempts at one notification went.
 struct Run {
+    /// The last one.
     verdict: Verdict,
+    /// Whether the last one is an answer.
+    answered: bool,
     attempts: u32,
     elapsed: Duration,
 }
 
 impl Relay {
-    /// Takes the senders over. Their names are unique: the configuration saw to it.
+    /// Takes the senders over. Their names are unique, those of `left_out` included: the configuration saw to it.
     pub fn new(
         senders: Vec<(TargetName, Sender)>,
+        left_out: Vec<LeftOut>,
+        compatibility: Compatibility,
         limits: DeliverySettings,
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -124,7 +133,7 @@ impl Relay {
                 (name, target)
             })
             .collect();
-        Self { targets, limits, clock, metrics }
+        Self { targets, left_out, compatibility, limits, clock, metrics }
     }
 
     /// Brings one notification to its provider, or says why that cannot be.
@@ -149,28 +158,38 @@ impl Relay {
         let notification = admitted.get();
         let Some(target) = self.targets.get(&notification.target) else {
             self.metrics.bad_request();
-            let outcome = unknown_target(notification);
+            let outcome = words::unknown_target(notification);
             let observed = admitted.observed().map(Refusal::label);
-            let reason = Some(UNKNOWN_TARGET);
+            let is_left_out = self.left_out.iter().any(|left_out| left_out.name == notification.target);
+            let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
             let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
             log::notification_line(&Subject::of(notification), &ending);
-            return Err(outcome);
+            return Err(match self.compatibility {
+                Compatibility::Improved => outcome,
+                Compatibility::Strict => words::unknown_target_in_full(notification),
+            });
         };
         let platform = target.sender.platform();
         self.metrics.notification(platform, &notification.kind, notification.transport, notification.app_version);
         Ok((target, target.sender.prepare(notification), Remembered::of(admitted)))
     }
 
-    /// The one metric and the one log line.
+    /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.
     fn settle(&self, target: &Target, subject: &Remembered, run: &Run) -> Outcome {
         let platform = target.sender.platform();
         let Remembered { ack_id, server, kind, transport, observed } = subject;
-        let outcome = outcome(run, platform, &target.name);
+        let outcome = words::outcome(run, platform, &target.name);
         let reason = run.verdict.reason();
         match &outcome {
             Outcome::Delivered => self.metrics.success(platform, kind, *transport, !ack_id.is_empty()),
             Outcome::Remove => self.metrics.removal(platform, kind, *transport, reason.unwrap_or_default()),
-            Outcome::Failed { .. } => self.metrics.failure(platform, kind, *transport, reason.unwrap_or_default()),
+            Outcome::Failed { .. } => {
+                let reason = match self.compatibility {
+                    Compatibility::Improved => reason,
+                    Compatibility::Strict => words::reference_reason(run, platform),
+                };
+                self.metrics.failure(platform, kind, *transport, reason.unwrap_or_default());
+            }
         }
         log::notification_line(
             &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.label() },
@@ -182,7 +201,10 @@ impl Relay {
                 took: run.elapsed,
             },
         );
-        outcome
+        match self.compatibility {
+            Compatibility::Improved => outcome,
+            Compatibility::Strict => words::reference_outcome(outcome, run, platform),
+        }
     }
 
     async fn attempt(&self, target: &Target, prepared: &Prepared) -> Run {
@@ -190,7 +212,7 @@ impl Relay {
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
             let timeout = self.limits.attempt_timeout.min(self.limits.deadline.saturating_sub(tried.elapsed));
-            let verdict = target.sender.attempt(prepared, timeout).await;
+            let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
             let attempt_took = (ended - started).saturating_sub(tried.elapsed);
             tried.attempts += 1;
@@ -198,7 +220,8 @@ impl Relay {
             target.metrics.attempt(&verdict, attempt_took);
             target.record(&verdict);
             let Next::Attempt { after } = policy::next(&verdict, tried, &self.limits, fastrand::f64()) else {
-                return Run { verdict: target.settled(verdict), attempts: tried.attempts, elapsed: tried.elapsed };
+                let verdict = target.settled(verdict);
+                return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };
             };
             tried.credential_renewed |= matches!(verdict, Verdict::NewCredential { .. });
             if !after.is_zero() {
@@ -217,9 +240,18 @@ impl Relay {
                 name: name.clone(),
                 platform: target.sender.platform(),
                 problem: target.sender.credential_problem().or_else(|| target.health.problem()),
+                left_out: false,
                 last: target.health.last(),
                 credential_expires_at: target.sender.credential_expires_at(),
             })
+            .chain(self.left_out.iter().map(|left_out| TargetReadiness {
+                name: left_out.name.clone(),
+                platform: left_out.platform,
+                problem: Some(left_out.problem.clone()),
+                left_out: true,
+                last: None,
+                credential_expires_at: None,
+            }))
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -229,82 +261,5 @@ impl Relay {
 /// The push names a platform that is not configured.
 const UNKNOWN_TARGET: Reason = "unknown_target";
 
-/// The longest piece of a caller's text quoted back, characters: enough for any real name or id.
-const MAX_QUOTED_CHARS: usize = 64;
-
-fn unknown_target(notification: &Notification) -> Outcome {
-    let quoted = |text: &str| text.chars().take(MAX_QUOTED_CHARS).collect::<String>();
-    let (target, server) = (quoted(notification.target.as_str()), quoted(notification.server_id.as_str()));
-    // The reference's words, which administrators have learnt to search for.
-    Outcome::Failed {
-        text: Cow::Owned(format!(
-            "Did not send message because of missing platform property type={target} serverId={server}"
-        )),
-    }
-}
-
-/// What the caller is told, in words an operator can act on.
-fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Outcome {
-    let provider = match platform {
-        Platform::Apple => "APNs",
-        Platform::Android => "FCM",
-    };
-    let text = match &run.verdict {
-        Verdict::Delivered => return Outcome::Delivered,
-        Verdict::Remove { .. } => return Outcome::Remove,
-        Verdict::Retry { reason, .. } => format!(
-            "{provider} could not take it now ({reason}; {}): try again later",
-            attempts_in_words(run.attempts, run.elapsed)
-        ),
-        Verdict::NewCredential { reason } | Verdict::TargetBroken { reason } => format!(
-            "{provider} does not accept the relay's credentials or topic for target {target} ({reason}): \
-             the relay's operator must correct them, /readyz says more"
-        ),
-        Verdict::Rejected { reason } => format!("{provider} refused this notification ({reason})"),
-    };
-    Outcome::Failed { text: Cow::Owned(text) }
-}
-
-fn attempts_in_words(attempts: u32, elapsed: Duration) -> String {
-    let plural = if attempts == 1 { "" } else { "s" };
-    format!("{attempts} attempt{plural} in {:.1} s", elapsed.as_secs_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_caller_is_told_what_an_operator_can_act_on() {
-        let told = |verdict: Verdict, platform| {
-            let run = Run { verdict, attempts: 3, elapsed: Duration::from_millis(3_240) };
-            match outcome(&run, platform, &TargetName::new("apple_rn")) {
-                Outcome::Failed { text } => text.into_owned(),
-                other => format!("{other:?}"),
-            }
-        };
-        let table = [
-            (Verdict::Delivered, Platform::Apple, "Delivered"),
-            (Verdict::Remove { reason: "Unregistered", ambiguous: false }, Platform::Apple, "Remove"),
-            (
-                Verdict::Retry { reason: "ServiceUnavailable", after: None, unprocessed: false },
-                Platform::Apple,
-                "APNs could not take it now (ServiceUnavailable; 3 attempts in 3.2 s): try again later",
-            ),
-            (
-                Verdict::TargetBroken { reason: "BadTopic" },
-                Platform::Apple,
-                "APNs does not accept the relay's credentials or topic for target apple_rn (BadTopic): \
-                 the relay's operator must correct them, /readyz says more",
-            ),
-            (
-                Verdict::Rejected { reason: "INVALID_ARGUMENT" },
-                Platform::Android,
-                "FCM refused this notification (INVALID_ARGUMENT)",
-            ),
-        ];
-        for (verdict, platform, expected) in table {
-            assert_eq!(told(verdict, platform), expected);
-        }
-    }
-}
+/// The push names a target that could not be set up.
+const LEFT_OUT: Reason = "target_left_out";

@@ -5,6 +5,7 @@
 
 pub mod key;
 pub mod learned;
+pub mod rate;
 pub mod recovery;
 pub mod signature;
 pub mod signing;

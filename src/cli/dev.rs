@@ -38,8 +38,8 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> Result<(), Failure> {
         // The screen is for the walk-through; only what goes wrong is logged between its lines.
-        let guard = log::init(&LogSettings { format: LogFormat::Human, filter: "warn".to_owned() })
-            .map_err(Failure::running)?;
+        let (format, filter) = (LogFormat::Human, "warn".to_owned());
+        let guard = log::init(&LogSettings { console: true, file: None, format, filter }).map_err(Failure::running)?;
         super::block_on(self.show(guard.dropped_lines()))
     }
 

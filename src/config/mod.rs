@@ -7,6 +7,7 @@
 //! Nothing here opens a socket, reads the process's environment or starts anything.
 
 mod document;
+mod edge;
 mod environment;
 mod files;
 mod finding;
@@ -24,7 +25,6 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,8 @@ pub use migrate::{Migrated, migrate};
 use values::Values;
 
 use crate::delivery::DeliverySettings;
-use crate::http::HttpSettings;
 use crate::notification::Compatibility;
-use crate::telemetry::log::{LogFormat, LogSettings};
+use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
 /// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
 const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
@@ -172,7 +171,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         findings.problem(&place, "target", "there is none", remedy);
     }
     let delivery = delivery(document, directory, shutdown_deadline, findings);
-    let http = http(document, directory, listen, findings);
+    let http = edge::http(document, directory, listen, findings);
     let log = log(document, directory, findings);
     let mut servers = Vec::new();
     for section in document.sections(&keys::SERVER) {
@@ -193,47 +192,6 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         compatibility,
         shutdown_deadline,
     }
-}
-
-fn http(
-    document: &mut Document,
-    directory: &Path,
-    (listen, listen_place): (SocketAddr, Option<Place>),
-    findings: &mut Findings,
-) -> HttpSettings {
-    let is_reference = document.is_reference;
-    let ops = Values::check(document.section(&keys::OPS), directory, findings);
-    let ops_listen = ops.optional_address("listen");
-    match (ops_listen, listen_place) {
-        (Some(ops_listen), Some(_)) if overlap(listen, ops_listen) => {
-            let remedy = "choose another port, or take it out to have health and metrics on `listen`";
-            ops.problem(findings, "listen", "is the address of chat servers as well (listen)", remedy);
-        }
-        // The reference has no other listener for them.
-        (None, Some(_)) if is_reference => {}
-        (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
-            let what = "health and metrics can be read by whoever reaches the address of chat servers";
-            let remedy = "give them an address of their own, such as \"127.0.0.1:9066\"";
-            findings.warning(&place, "ops.listen", what, remedy);
-        }
-        _ => {}
-    }
-    let http = Values::check(document.section(&keys::HTTP), directory, findings);
-    HttpSettings {
-        listen,
-        ops_listen,
-        max_body_bytes: http.number("max_body"),
-        header_timeout: http.duration("header_timeout"),
-        body_timeout: http.duration("body_timeout"),
-        max_in_flight: http.number("max_in_flight"),
-        max_connections: http.number("max_connections"),
-    }
-}
-
-/// Whether both cannot be bound at once. (Port 0 asks for any free port.)
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 fn delivery(
@@ -278,7 +236,16 @@ fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> Lo
         let what = "writes several lines for each notification, which costs time and disk";
         log.warning(findings, "filter", what, "set it back to \"info\" when you have seen enough");
     }
-    LogSettings { format, filter }
+    let file = log.path("file").map(|path| LogFileSettings {
+        path,
+        max_bytes: log.number("file_size"),
+        keep: log.number("file_keep"),
+    });
+    if file.is_none() && !log.flag("console") {
+        let what = "is off, and no file is named: lines go to the standard output all the same";
+        log.warning(findings, "console", what, "name a file, or leave it on");
+    }
+    LogSettings { console: log.flag("console"), file, format, filter }
 }
 
 fn report_duplicates(document: &Document, group: &Group, key: &str, findings: &mut Findings) {

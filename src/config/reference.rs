@@ -31,6 +31,9 @@ const LONGEST_S: i64 = 600;
 /// Where the reference writes its log if it is told to, but not where.
 const LOG_FILE: &str = "./logs/push_proxy.log";
 
+/// As many files set aside as `keys` allows.
+const MOST_LOG_FILES: u32 = 10_000;
+
 /// Our group and key, and what the reference calls it.
 const WORDS: [(&str, &str, &str); 20] = [
     ("", "listen", "ListenAddress"),
@@ -201,6 +204,8 @@ impl Reader<'_> {
         self.set(log, "console", Given::Boolean(console || !into_file));
         if into_file {
             self.set(log, "file", Given::Text(location.unwrap_or_else(|| LOG_FILE.to_owned())));
+            // The reference deletes none, and what it has left under these names counts.
+            self.set(log, "file_keep", Given::Integer(MOST_LOG_FILES.to_string()));
         }
         let format = if format == "json" { "json" } else { "human" };
         self.set(log, "format", Given::Text(format.to_owned()));

@@ -10,7 +10,10 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, X_CONTENT
 use http::{HeaderValue, Response, StatusCode};
 
 use super::mattermost;
+use crate::notification::Compatibility;
 use crate::outcome::Outcome;
+
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// What every handler answers. hyper adds `content-length` and `date`.
 pub(super) type Answer = Response<Body>;
@@ -31,7 +34,7 @@ pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 pub(super) fn text(status: StatusCode, body: &'static str) -> Answer {
-    with_body(status, "text/plain; charset=utf-8", body)
+    with_body(status, PLAIN_TEXT, body)
 }
 
 /// A page that may load and run nothing.
@@ -41,19 +44,33 @@ pub(super) fn html(body: &'static str) -> Answer {
     answer
 }
 
-/// What became of a notification. Chat servers read the body of a 200 only, so a failure is one too.
-pub(super) fn outcome(outcome: &Outcome) -> Answer {
-    json(StatusCode::OK, mattermost::encode_outcome(outcome))
+/// What became of a notification or a receipt. Chat servers read the body of a 200 only, so a failure is one too.
+pub(super) fn outcome(compatibility: Compatibility, outcome: &Outcome) -> Answer {
+    outcome_as(compatibility, StatusCode::OK, outcome)
+}
+
+fn outcome_as(compatibility: Compatibility, status: StatusCode, outcome: &Outcome) -> Answer {
+    let content_type = match compatibility {
+        Compatibility::Improved => "application/json",
+        // The reference names none, and Go takes JSON for text.
+        Compatibility::Strict => PLAIN_TEXT,
+    };
+    with_body(status, content_type, mattermost::encode_outcome(outcome, compatibility))
 }
 
 /// A failure in the form that chat servers log.
-pub(super) fn failed(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Answer {
-    json(status, mattermost::encode_outcome(&Outcome::Failed { text: text.into() }))
+pub(super) fn failed(compatibility: Compatibility, status: StatusCode, text: impl Into<Cow<'static, str>>) -> Answer {
+    outcome_as(compatibility, status, &Outcome::Failed { text: text.into() })
 }
 
 /// The same, and when to try again.
-pub(super) fn failed_for_now(status: StatusCode, text: impl Into<Cow<'static, str>>, seconds: u32) -> Answer {
-    let mut answer = failed(status, text);
+pub(super) fn failed_for_now(
+    compatibility: Compatibility,
+    status: StatusCode,
+    text: impl Into<Cow<'static, str>>,
+    seconds: u32,
+) -> Answer {
+    let mut answer = failed(compatibility, status, text);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     answer
 }
@@ -70,7 +87,8 @@ pub(super) async fn or_internal_error(handler: impl Future<Output = Answer>) -> 
         Ok(answer) => answer,
         // Not the panic's text: it can quote what was being worked on. The panic hook has logged the place.
         Err(_panic) => {
-            failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error: a bug in the relay, whose log says where")
+            let text = "internal error: a bug in the relay, whose log says where";
+            failed(Compatibility::Improved, StatusCode::INTERNAL_SERVER_ERROR, text)
         }
     }
 }

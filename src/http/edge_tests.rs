@@ -13,12 +13,17 @@ use testing::{Client, LONG, Reply};
 struct Running {
     ingest: SocketAddr,
     ops: SocketAddr,
+    clock: Clock,
     shutdown: Shutdown,
     ended: JoinHandle<()>,
 }
 
 impl Running {
     async fn start(mode: AuthMode, separate_ops: bool) -> Self {
+        Self::with(mode, separate_ops, None).await
+    }
+
+    async fn with(mode: AuthMode, separate_ops: bool, throttle: Option<ThrottleSettings>) -> Self {
         let (clock, metrics, shutdown) = (Clock::manual(1_000), Arc::new(testing::metrics()), Shutdown::new());
         let admission = AdmissionSettings {
             mode,
@@ -28,12 +33,20 @@ impl Running {
         };
         let delivery = DeliverySettings { deadline: LONG, attempt_timeout: LONG, max_attempts: 1, first_pause: LONG };
         let edge = Edge::new(
-            &HttpSettings { max_body_bytes: 1024, ..testing::settings() },
+            &HttpSettings { max_body_bytes: 1024, throttle, ..testing::settings() },
             Compatibility::Improved,
             Build { version: "1.2.3", hash: "abc" },
             Arc::new(Admission::new(admission, clock.clone())),
-            Arc::new(Relay::new(vec![], delivery, clock, Arc::clone(&metrics))),
+            Arc::new(Relay::new(
+                vec![],
+                vec![],
+                Compatibility::Improved,
+                delivery,
+                clock.clone(),
+                Arc::clone(&metrics),
+            )),
             metrics,
+            &clock,
         );
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ingest, ops) = (bind().await, if separate_ops { Some(bind().await) } else { None });
@@ -41,6 +54,7 @@ impl Running {
         Self {
             ingest: address,
             ops: ops.as_ref().map_or(address, |ops| ops.local_addr().unwrap()),
+            clock,
             shutdown: shutdown.clone(),
             ended: tokio::spawn(edge.run(ingest, ops, shutdown)),
         }
@@ -64,9 +78,14 @@ async fn without_a_listener_for_operators_everything_is_on_one() {
 #[tokio::test]
 async fn with_a_listener_for_operators_chat_servers_do_not_see_what_is_on_it() {
     let edge = Running::start(AuthMode::Off, true).await;
-    for (path, on_ingest, on_ops) in
-        [("/", 200, 404), ("/version", 200, 404), ("/healthz", 404, 200), ("/readyz", 404, 503), ("/metrics", 404, 200)]
-    {
+    for (path, on_ingest, on_ops) in [
+        ("/", 200, 404),
+        ("/version", 200, 404),
+        ("/api/openapi.yaml", 200, 404),
+        ("/healthz", 404, 200),
+        ("/readyz", 404, 503),
+        ("/metrics", 404, 200),
+    ] {
         assert_eq!(get(edge.ingest, path).await.status, on_ingest, "{path} on ingest");
         assert_eq!(get(edge.ops, path).await.status, on_ops, "{path} on ops");
     }
@@ -88,6 +107,56 @@ async fn a_push_that_admission_refuses_never_reaches_the_relay() {
     let metrics = get(edge.ops, "/metrics").await.body;
     assert!(metrics.contains(r#"pushrelay_refusals_total{reason="unknown_server"} 1"#));
     assert!(!metrics.contains("service_notifications_total{"));
+}
+
+/// One request a second from each address.
+fn one_a_second() -> ThrottleSettings {
+    ThrottleSettings { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN, vary: Vary::ClientAddress, max_keys: 100 }
+}
+
+#[tokio::test]
+async fn a_throttle_stands_before_every_path_of_chat_servers_but_the_probes() {
+    let edge = Running::with(AuthMode::Off, false, Some(one_a_second())).await;
+    let push = testing::post(SEND_PUSH, PUSH);
+    let first = Client::connect(edge.ingest).await.ask(&push).await;
+    assert_eq!((first.status, first.header("x-ratelimit-remaining")), (200, Some("0")));
+    let receipt = testing::post(ACK, "{}");
+    let others = ["/", "/version", "/nowhere"].map(|path| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"));
+    for request in others.iter().chain([&push, &receipt]) {
+        assert_eq!(Client::connect(edge.ingest).await.ask(request).await.status, 429, "{request}");
+    }
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 200)] {
+        let reply = get(edge.ingest, path).await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (status, None), "{path}");
+    }
+    assert!(get(edge.ops, "/metrics").await.body.contains("\npushrelay_throttled_total 5\n"));
+    for request in &others {
+        edge.clock.advance(Duration::from_secs(1));
+        let reply = Client::connect(edge.ingest).await.ask(request).await;
+        assert_ne!(reply.status, 429);
+        assert_eq!(reply.header("x-ratelimit-limit"), Some("1"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_operators_listener_is_never_throttled() {
+    let edge = Running::with(AuthMode::Off, true, Some(one_a_second())).await;
+    for path in ["/healthz", "/readyz", "/metrics", "/nowhere", "/nowhere"] {
+        let reply = get(edge.ops, path).await;
+        assert_ne!(reply.status, 429, "{path}");
+        assert_eq!(reply.header("x-ratelimit-limit"), None, "{path}");
+    }
+    assert_eq!(get(edge.ingest, "/").await.status, 200);
+    assert_eq!(get(edge.ingest, "/").await.status, 429);
+}
+
+#[tokio::test]
+async fn without_a_throttle_no_answer_speaks_of_one() {
+    let edge = Running::start(AuthMode::Off, false).await;
+    for _ in 0..100 {
+        let reply = get(edge.ingest, "/").await;
+        assert_eq!((reply.status, reply.header("x-ratelimit-limit")), (200, None));
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::HttpSettings;
 use super::answer::{self, Answer};
+use crate::notification::Compatibility;
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of a body that is too large which are read and thrown away before the answer. A caller that is still writing
@@ -46,14 +47,17 @@ pub(super) enum TurnedAway {
 }
 
 impl TurnedAway {
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn answer(&self, compatibility: Compatibility) -> Answer {
         let text = self.to_string();
         match self {
-            Self::Overloaded(_) => answer::failed_for_now(StatusCode::SERVICE_UNAVAILABLE, text, OVERLOAD_RETRY_AFTER),
-            Self::TooLarge(_) => answer::failed(StatusCode::PAYLOAD_TOO_LARGE, text),
-            Self::TooSlow(_) => answer::failed(StatusCode::REQUEST_TIMEOUT, text),
+            Self::Overloaded(_) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                answer::failed_for_now(compatibility, status, text, OVERLOAD_RETRY_AFTER)
+            }
+            Self::TooLarge(_) => answer::failed(compatibility, StatusCode::PAYLOAD_TOO_LARGE, text),
+            Self::TooSlow(_) => answer::failed(compatibility, StatusCode::REQUEST_TIMEOUT, text),
             // The reference answers a body it cannot read with 200.
-            Self::Broken => answer::failed(StatusCode::OK, text),
+            Self::Broken => answer::failed(compatibility, StatusCode::OK, text),
         }
     }
 }

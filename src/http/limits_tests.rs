@@ -13,7 +13,7 @@ fn router(settings: &HttpSettings) -> (Router, Arc<Gate>) {
     let entered = Arc::clone(&gate);
     let handler = async move |request: Request<axum::body::Body>| match entered.enter(request.into_body()).await {
         Ok((_place, body)) => answer::json(StatusCode::OK, body),
-        Err(turned_away) => turned_away.answer(),
+        Err(turned_away) => turned_away.answer(Compatibility::Improved),
     };
     (Router::new().route("/", post(handler)), gate)
 }
@@ -91,4 +91,21 @@ async fn a_caller_that_hangs_up_within_its_body_gives_its_place_back() {
     server.shutdown.begin();
     server.served.await.unwrap();
     assert_eq!(gate.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_relay_that_follows_the_reference_turns_away_in_the_shape_of_its_other_answers() {
+    let table = [
+        (TurnedAway::Overloaded(3), 503, "overloaded: 3 requests are being worked on already; try again in a moment"),
+        (TurnedAway::TooLarge(64), 413, "the request body is larger than 64 bytes"),
+        (TurnedAway::TooSlow(Duration::from_secs(2)), 408, "the request body did not arrive within 2s"),
+        (TurnedAway::Broken, 200, "Failed to read message body"),
+    ];
+    for (turned_away, status, text) in table {
+        let answer = turned_away.answer(Compatibility::Strict);
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, format!("{{\"error\":\"{text}\",\"status\":\"FAIL\"}}\n"));
+    }
 }

@@ -14,6 +14,8 @@ use crate::notification::{
 use crate::outcome::Outcome;
 use crate::private::Private;
 
+#[cfg(test)]
+mod described;
 mod lenient;
 #[cfg(test)]
 mod tests;
@@ -27,10 +29,11 @@ const MESSAGE_BYTES: usize = 2_047;
 /// The longest channel name passed on, bytes.
 const CHANNEL_NAME_BYTES: usize = 64;
 
-/// The most of a server id that an error repeats, characters. Mattermost's own are 26.
+/// The most of a server id that an error repeats, characters. Mattermost's own are 26. The reference repeats it whole.
 const SHOWN_SERVER_ID_CHARS: usize = 64;
 
-/// Why a push was not understood. `Display` is the text for the caller; it quotes nothing of the body but the server id.
+/// Why a push was not understood. `Display` is the text for the log, and usually for the caller; it quotes nothing of the
+/// body but the server id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPush {
     /// The body is not what it should be.
@@ -42,12 +45,13 @@ pub enum BadPush {
     /// `device_id` is absent or empty.
     #[error("Failed because of missing device Id serverId={server_id}")]
     MissingDeviceId {
-        /// Who says that it sends, cut to 64 characters.
+        /// Who says that it sends; cut to 64 characters unless the reference is followed strictly.
         server_id: String,
     },
 }
 
-/// Why an acknowledgement was not understood. `Display` is the text for the caller; it quotes nothing of the body.
+/// Why an acknowledgement was not understood. `Display` is the text for the log, and usually for the caller; it quotes
+/// nothing of the body.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAck {
     /// The body is not what it should be.
@@ -62,6 +66,40 @@ pub enum BadAck {
     /// `type` is absent or empty.
     #[error("Failed because of missing ack type")]
     MissingType,
+}
+
+impl BadPush {
+    /// For the caller.
+    pub fn text(&self, compatibility: Compatibility) -> String {
+        match (self, compatibility) {
+            (Self::Unreadable(unreadable), Compatibility::Strict) => {
+                format!("Failed to read message body: {}", in_gos_words(unreadable))
+            }
+            (bad, _) => bad.to_string(),
+        }
+    }
+}
+
+impl BadAck {
+    /// For the caller.
+    pub fn text(&self, compatibility: Compatibility) -> String {
+        match (self, compatibility) {
+            (Self::Unreadable(unreadable), Compatibility::Strict) => {
+                format!("Failed to read ack body: {}", in_gos_words(unreadable))
+            }
+            (bad, _) => bad.to_string(),
+        }
+    }
+}
+
+/// What Go's decoder says of a body that ends too early. What it says of others names its own types and states; ours says
+/// the same in other words.
+fn in_gos_words(unreadable: &Unreadable) -> String {
+    match unreadable {
+        Unreadable::Empty => "EOF".to_owned(),
+        Unreadable::EndsEarly => "unexpected EOF".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// A phone's receipt, forwarded by its chat server.
@@ -88,7 +126,10 @@ pub fn decode_push(body: &[u8], compatibility: Compatibility) -> Result<Notifica
 
     let server_id = ServerId::new(&push.server_id).ok_or(BadPush::MissingServerId)?;
     let device = DeviceToken::new(push.device_id).ok_or_else(|| BadPush::MissingDeviceId {
-        server_id: push.server_id.chars().take(SHOWN_SERVER_ID_CHARS).collect(),
+        server_id: match compatibility {
+            Compatibility::Improved => push.server_id.chars().take(SHOWN_SERVER_ID_CHARS).collect(),
+            Compatibility::Strict => push.server_id.to_string(),
+        },
     })?;
     let message = if push.message.len() > MESSAGE_BYTES {
         cut(push.message, MESSAGE_BYTES - 1, compatibility)
@@ -152,15 +193,39 @@ pub fn decode_ack(body: &[u8]) -> Result<Ack, BadAck> {
 }
 
 /// The body of the answer: a flat object of texts. A server reads it only if the status is 200.
-pub fn encode_outcome(outcome: &Outcome) -> Bytes {
-    match outcome {
-        Outcome::Delivered => Bytes::from_static(br#"{"status":"OK"}"#),
-        Outcome::Remove => Bytes::from_static(br#"{"status":"REMOVE"}"#),
-        Outcome::Failed { text } => {
-            let failure = Failure { status: "FAIL", error: text };
-            serde_json::to_vec(&failure).expect("two texts can always be written as JSON").into()
+pub fn encode_outcome(outcome: &Outcome, compatibility: Compatibility) -> Bytes {
+    let failure = |text| {
+        let failure = Failure { status: "FAIL", error: text };
+        serde_json::to_string(&failure).expect("two texts can always be written as JSON")
+    };
+    match (outcome, compatibility) {
+        (Outcome::Delivered, Compatibility::Improved) => Bytes::from_static(br#"{"status":"OK"}"#),
+        (Outcome::Delivered, Compatibility::Strict) => Bytes::from_static(b"{\"status\":\"OK\"}\n"),
+        (Outcome::Remove, Compatibility::Improved) => Bytes::from_static(br#"{"status":"REMOVE"}"#),
+        (Outcome::Remove, Compatibility::Strict) => Bytes::from_static(b"{\"status\":\"REMOVE\"}\n"),
+        (Outcome::Failed { text }, Compatibility::Improved) => failure(text).into(),
+        (Outcome::Failed { text }, Compatibility::Strict) => go_failure(text).into(),
+    }
+}
+
+/// As Go's `json.Encoder` writes a map: keys in their order, a line's end behind it, and escaped whatever HTML or
+/// JavaScript would take for its own.
+fn go_failure(text: &str) -> String {
+    let text = serde_json::to_string(text).expect("a text can always be written as JSON");
+    let mut json = String::with_capacity(text.len() + 32);
+    json.push_str(r#"{"error":"#);
+    for c in text.chars() {
+        match c {
+            '<' => json.push_str(r"\u003c"),
+            '>' => json.push_str(r"\u003e"),
+            '&' => json.push_str(r"\u0026"),
+            '\u{2028}' => json.push_str(r"\u2028"),
+            '\u{2029}' => json.push_str(r"\u2029"),
+            c => json.push(c),
         }
     }
+    json.push_str(",\"status\":\"FAIL\"}\n");
+    json
 }
 
 #[derive(serde::Serialize)]

@@ -2,17 +2,21 @@
 //! say into answers. It decides neither who may send nor how hard to try.
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
-//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format.
+//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a
+//! request is, `throttle` how often anyone may ask.
 
 mod answer;
+mod client_address;
 mod limits;
 pub mod mattermost;
+mod openapi;
 mod ops;
 mod pace;
 mod push;
 mod serve;
 #[cfg(test)]
 mod testing;
+mod throttle;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +33,7 @@ use tokio::net::TcpListener;
 use tower::Service;
 
 use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::notification::Compatibility;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
@@ -37,6 +42,10 @@ use answer::Answer;
 use limits::Gate;
 use ops::Ops;
 use serve::{ConnectionLimits, Routes, serve};
+use throttle::Throttle;
+
+pub use client_address::ClientAddressSettings;
+pub use throttle::{ThrottleSettings, Vary};
 
 /// Addresses and limits of the HTTP side.
 #[derive(Clone, Debug)]
@@ -55,6 +64,12 @@ pub struct HttpSettings {
     pub max_in_flight: usize,
     /// The most open connections.
     pub max_connections: usize,
+    /// Which proxies are believed about who their clients are.
+    pub client_address: ClientAddressSettings,
+    /// How often one client may ask; without it as often as there is room.
+    pub throttle: Option<ThrottleSettings>,
+    /// Whether `/metrics` is there; without it the path is answered like any that is not.
+    pub serve_metrics: bool,
 }
 
 /// What runs: the answer to `GET /version`.
@@ -82,8 +97,10 @@ pub struct Edge {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     gate: Arc<Gate>,
+    throttle: Option<Arc<Throttle>>,
     compatibility: Compatibility,
     limits: ConnectionLimits,
+    serve_metrics: bool,
     build: Build,
 }
 
@@ -102,18 +119,24 @@ impl Edge {
         admission: Arc<Admission>,
         relay: Arc<Relay>,
         metrics: Arc<Metrics>,
+        clock: &Clock,
     ) -> Self {
+        let throttle = settings.throttle.as_ref().map(|throttle| {
+            Arc::new(Throttle::new(throttle, settings.client_address.clone(), Arc::clone(&metrics), clock.clone()))
+        });
         Self {
             relay,
             admission,
             gate: Arc::new(Gate::new(settings, Arc::clone(&metrics))),
             metrics,
+            throttle,
             compatibility,
             limits: ConnectionLimits {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
                 silence_timeout: pace::IDLE_TIMEOUT,
             },
+            serve_metrics: settings.serve_metrics,
             build,
         }
     }
@@ -132,12 +155,14 @@ impl Edge {
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
+            serve_metrics: edge.serve_metrics,
         }));
         let pushes = Router::new()
             .route(SEND_PUSH, post(send_push))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
-            .merge(ops::home(edge.build));
+            .merge(ops::home(edge.build, edge.compatibility))
+            .merge(openapi::description());
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
@@ -159,7 +184,7 @@ impl Edge {
 /// Every path that is not there is answered as Go's router answers it.
 fn routes(router: Router) -> Routes {
     let router = router.fallback(|| async { answer::not_found() });
-    Routes::new(move |request| {
+    Routes::new(move |request, _peer| {
         let answer = router.clone().call(request);
         Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
     })
@@ -169,14 +194,19 @@ fn routes(router: Router) -> Routes {
 /// a kilobyte while it is in flight.
 fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
     let others = routes(router);
-    Routes::new(move |request| {
+    let throttle = edge.throttle.clone();
+    let unlimited = Routes::new(move |request, peer| {
         if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
             let (edge, body) = (Arc::clone(&edge), request.into_body());
             Box::pin(async move { edge.send_push(body).await })
         } else {
-            others.answer(request)
+            others.answer(request, peer)
         }
-    })
+    });
+    match throttle {
+        Some(throttle) => throttle.before(unlimited),
+        None => unlimited,
+    }
 }
 
 impl Edge {
@@ -201,7 +231,7 @@ async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Ans
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::acknowledge(&edge.gate, &edge.metrics, request.into_body()).await
+    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body()).await
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Build;
 use super::answer::{self, Answer};
 use super::limits::Gate;
+use crate::notification::Compatibility;
 use crate::relay::TargetReadiness;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
@@ -29,40 +30,47 @@ pub(super) struct Ops {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
+    pub(super) serve_metrics: bool,
 }
 
 /// `/` and `/version`, which the reference has on its only listener.
-pub(super) fn home(build: Build) -> Router {
+pub(super) fn home(build: Build, compatibility: Compatibility) -> Router {
     Router::new()
         .route("/", get(|| async { answer::html(HOME) }))
-        .route("/version", get(move || async move { version(&build) }))
+        .route("/version", get(move || async move { version(&build, compatibility) }))
 }
 
-/// `/healthz`, `/readyz` and `/metrics`.
+/// `/healthz`, `/readyz` and, unless the operator does not want it, `/metrics`.
 pub(super) fn probes(ops: Arc<Ops>) -> Router {
-    Router::new()
+    let mut probes = Router::new()
         .route("/healthz", get(|| async { answer::json(StatusCode::OK, HEALTHY) }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(ops)
+        .route("/readyz", get(ready));
+    if ops.serve_metrics {
+        probes = probes.route("/metrics", get(metrics));
+    }
+    probes.with_state(ops)
 }
 
 /// The process runs and answers; whether it can deliver is another question.
 const HEALTHY: &[u8] = br#"{"status":"ok"}"#;
 
-fn version(build: &Build) -> Answer {
+fn version(build: &Build, compatibility: Compatibility) -> Answer {
     #[derive(Serialize)]
     struct Version {
         hash: &'static str,
         version: &'static str,
     }
-    body(StatusCode::OK, &Version { hash: build.hash, version: build.version })
+    let mut text = json(&Version { hash: build.hash, version: build.version });
+    if compatibility == Compatibility::Strict {
+        text.push(b'\n');
+    }
+    answer::json(StatusCode::OK, text)
 }
 
 async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
     let targets = (ops.readiness)();
     let (status, report) = report(&targets, ops.shutdown.has_begun());
-    body(status, &report)
+    answer::json(status, json(&report))
 }
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
@@ -73,9 +81,9 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     answer::with_body(StatusCode::OK, EXPOSITION, ops.metrics.render())
 }
 
-fn body(status: StatusCode, value: &impl Serialize) -> Answer {
+fn json(value: &impl Serialize) -> Vec<u8> {
     // Structs of strings and numbers: serialising them cannot fail.
-    answer::json(status, serde_json::to_vec(value).unwrap_or_default())
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// The body of `/readyz`.
@@ -107,10 +115,13 @@ struct LastReport {
 }
 
 /// Ready as long as one target can deliver: with a broken target beside a working one, taking the relay out of service
-/// would silence both.
+/// would silence both. Not with one that could not be set up: that is a mistake of this start, which a rollout that waits
+/// for readiness must not spread, and nothing but another start mends it.
 fn report(targets: &[TargetReadiness], draining: bool) -> (StatusCode, Report<'_>) {
     let (status, word) = if draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if targets.iter().any(|target| target.left_out) {
+        (StatusCode::SERVICE_UNAVAILABLE, "a target could not be set up")
     } else if targets.iter().any(|target| target.problem.is_none()) {
         (StatusCode::OK, "ready")
     } else {

@@ -10,20 +10,34 @@ fn target(name: &str, problem: Option<&str>) -> TargetReadiness {
         name: TargetName::new(name),
         platform: Platform::Apple,
         problem: problem.map(str::to_owned),
+        left_out: false,
         last: None,
         credential_expires_at: None,
     }
 }
 
+fn left_out(name: &str) -> TargetReadiness {
+    TargetReadiness { left_out: true, ..target(name, Some("no such file")) }
+}
+
 async fn serving(targets: Vec<TargetReadiness>) -> (Server, Shutdown) {
+    serving_as(targets, Compatibility::Improved, true).await
+}
+
+async fn serving_as(
+    targets: Vec<TargetReadiness>,
+    compatibility: Compatibility,
+    serve_metrics: bool,
+) -> (Server, Shutdown) {
     let (metrics, shutdown) = (Arc::new(testing::metrics()), Shutdown::new());
     let ops = Ops {
         readiness: Box::new(move || targets.clone()),
         gate: Arc::new(Gate::new(&testing::settings(), Arc::clone(&metrics))),
         metrics,
         shutdown: shutdown.clone(),
+        serve_metrics,
     };
-    let home = home(Build { version: "1.2.3", hash: "abc" });
+    let home = home(Build { version: "1.2.3", hash: "abc" }, compatibility);
     (Server::start(home.merge(probes(Arc::new(ops)))).await, shutdown)
 }
 
@@ -45,8 +59,14 @@ async fn the_page_at_the_root_is_the_references_for_get_and_head() {
 
 #[tokio::test]
 async fn the_version_is_json() {
-    let (server, _) = serving(vec![]).await;
-    assert_eq!(get(&server, "/version").await.body, r#"{"hash":"abc","version":"1.2.3"}"#);
+    for (compatibility, text) in [
+        (Compatibility::Improved, "{\"hash\":\"abc\",\"version\":\"1.2.3\"}"),
+        (Compatibility::Strict, "{\"hash\":\"abc\",\"version\":\"1.2.3\"}\n"),
+    ] {
+        let (server, _) = serving_as(vec![], compatibility, true).await;
+        let reply = get(&server, "/version").await;
+        assert_eq!((reply.body.as_str(), reply.header("content-type")), (text, Some("application/json")));
+    }
 }
 
 #[tokio::test]
@@ -63,6 +83,8 @@ async fn the_relay_is_ready_while_one_target_can_deliver_and_it_is_not_draining(
         (vec![target("a", Some("BadTopic")), target("b", None)], 200, "ready"),
         (vec![target("a", Some("BadTopic"))], 503, "no target can deliver"),
         (vec![], 503, "no target can deliver"),
+        (vec![target("a", None), left_out("b")], 503, "a target could not be set up"),
+        (vec![left_out("b")], 503, "a target could not be set up"),
     ];
     for (targets, status, word) in cases {
         let (server, shutdown) = serving(targets).await;
@@ -106,15 +128,31 @@ fn the_report_says_what_is_known_of_each_target() {
 
 #[tokio::test]
 async fn a_scrape_shows_each_target_as_it_is_now() {
-    let (server, _) = serving(vec![target("apple_rn", Some("no key")), target("android_rn", None)]).await;
+    let (server, _) =
+        serving(vec![target("apple_rn", Some("no key")), target("android_rn", None), left_out("apple_rnbeta")]).await;
     let reply = get(&server, "/metrics").await;
     assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     for line in [
         r#"pushrelay_target_ready{target="apple_rn"} 0"#,
+        r#"pushrelay_target_ready{target="apple_rnbeta"} 0"#,
         r#"pushrelay_target_ready{target="android_rn"} 1"#,
         "pushrelay_in_flight 0",
-        "pushrelay_log_lines_dropped 0",
+        "pushrelay_log_lines_dropped_total 0",
     ] {
         assert!(reply.body.lines().any(|found| found == line), "{line} is missing from {}", reply.body);
     }
+}
+
+#[tokio::test]
+async fn metrics_that_nobody_wants_are_a_path_like_any_that_is_not_there() {
+    let (server, _) = serving_as(vec![], Compatibility::Strict, false).await;
+    let missing = get(&server, "/nothing").await;
+    for request in ["GET", "HEAD", "POST"] {
+        let reply = server.ask(&format!("{request} /metrics HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.header("content-type")), (404, missing.header("content-type")), "{request}");
+    }
+    let reply = get(&server, "/metrics").await;
+    assert_eq!((reply.status, reply.body.as_str()), (404, "404 page not found\n"));
+    assert_eq!((missing.status, missing.body.as_str()), (404, "404 page not found\n"));
+    assert_eq!(get(&server, "/healthz").await.status, 200);
 }

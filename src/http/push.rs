@@ -18,8 +18,9 @@ use crate::telemetry::metrics::Metrics;
 /// Seconds. Rates are counted per minute, so that by then something is allowed again.
 const RATE_RETRY_AFTER: u32 = 60;
 
-/// The answer to `/api/v1/ack`.
-const ACKNOWLEDGED: &[u8] = br#"{"status":"OK"}"#;
+/// The most of a text about a malformed request that a line of the log shows, bytes. The answer may quote more: the
+/// reference's quotes a server's id whole.
+const LOGGED_PROBLEM_BYTES: usize = 160;
 
 /// Why a request to send did not lead to an [`Outcome`].
 enum Declined {
@@ -43,11 +44,11 @@ where
 {
     let began = Instant::now();
     let answer = match decide(gate, metrics, compatibility, body, deliver).await {
-        Ok(outcome) => answer::outcome(&outcome),
-        Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics),
+        Ok(outcome) => answer::outcome(compatibility, &outcome),
+        Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
-        Err(Declined::Malformed(bad)) => answer::failed(StatusCode::OK, bad.to_string()),
-        Err(Declined::Refused(refusal)) => refused(refusal.is_rate(), refusal.to_string()),
+        Err(Declined::Malformed(bad)) => answer::failed(compatibility, StatusCode::OK, bad.text(compatibility)),
+        Err(Declined::Refused(refusal)) => refused(compatibility, refusal.is_rate(), refusal.to_string()),
     };
     metrics.request(began.elapsed());
     answer
@@ -79,7 +80,9 @@ where
 fn understand(body: Bytes, metrics: &Metrics, compatibility: Compatibility) -> Result<Notification, Declined> {
     mattermost::decode_push(&body, compatibility).map_err(|bad| {
         metrics.bad_request();
-        tracing::warn!(problem = %bad, "a request to send could not be understood");
+        let problem = bad.to_string();
+        let problem = &problem[..problem.floor_char_boundary(LOGGED_PROBLEM_BYTES)];
+        tracing::warn!(problem, "a request to send could not be understood");
         Declined::Malformed(bad)
     })
 }
@@ -101,41 +104,51 @@ where
 
 /// A chat server throws the text of anything but a 200 away, so the log says it too; not for an overload, which has a
 /// metric of its own and would have a line for each of too many requests.
-fn answer_turned_away(turned_away: &TurnedAway, metrics: &Metrics) -> Answer {
+fn answer_turned_away(turned_away: &TurnedAway, metrics: &Metrics, compatibility: Compatibility) -> Answer {
     if !matches!(turned_away, TurnedAway::Overloaded(_)) {
         metrics.bad_request();
         tracing::warn!(problem = %turned_away, "a request was turned away");
     }
-    turned_away.answer()
+    turned_away.answer(compatibility)
 }
 
-fn refused(is_rate: bool, text: String) -> Answer {
+fn refused(compatibility: Compatibility, is_rate: bool, text: String) -> Answer {
     if is_rate {
-        answer::failed_for_now(StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
+        answer::failed_for_now(compatibility, StatusCode::TOO_MANY_REQUESTS, text, RATE_RETRY_AFTER)
     } else {
-        answer::failed(StatusCode::UNAUTHORIZED, text)
+        answer::failed(compatibility, StatusCode::UNAUTHORIZED, text)
     }
 }
 
 /// Answers a phone's receipt. The chat server forwards it inside the phone's own request, so nothing is waited for.
-pub(super) async fn acknowledge<B>(gate: &Gate, metrics: &Metrics, body: B) -> Answer
+pub(super) async fn acknowledge<B>(gate: &Gate, metrics: &Metrics, compatibility: Compatibility, body: B) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let began = Instant::now();
+    let answer = receive(gate, metrics, compatibility, body).await;
+    metrics.request(began.elapsed());
+    answer
+}
+
+async fn receive<B>(gate: &Gate, metrics: &Metrics, compatibility: Compatibility, body: B) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (_place, body) = match gate.enter(body).await {
         Ok(entered) => entered,
-        Err(turned_away) => return answer_turned_away(&turned_away, metrics),
+        Err(turned_away) => return answer_turned_away(&turned_away, metrics, compatibility),
     };
     match mattermost::decode_ack(&body) {
         Ok(ack) => {
             metrics.acknowledged(&ack.platform, ack.kind.as_str());
             tracing::debug!(ack_id = log::bounded(&ack.id), "a phone has received its notification");
-            answer::json(StatusCode::OK, ACKNOWLEDGED)
+            answer::outcome(compatibility, &Outcome::Delivered)
         }
         Err(bad) => {
             metrics.bad_request();
             tracing::warn!(problem = %bad, "a receipt could not be understood");
-            answer::failed(StatusCode::OK, bad.to_string())
+            answer::failed(compatibility, StatusCode::OK, bad.text(compatibility))
         }
     }
 }

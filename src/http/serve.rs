@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,18 +98,18 @@ pub(super) async fn serve(
 
     let mut begun = pin!(shutdown.begun());
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, peer, slot) = tokio::select! {
             biased;
             () = &mut begun => break,
             accepted = acceptor.accept() => accepted,
         };
         let open = Open::new(metrics.clone(), slot);
-        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
+        tokio::spawn(connection(stream, peer, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
     // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
-    for (stream, slot) in acceptor.left() {
+    for (stream, peer, slot) in acceptor.left() {
         let open = Open::new(metrics.clone(), slot);
-        tokio::spawn(connection(stream, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
+        tokio::spawn(connection(stream, peer, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
     }
 
     stage.send_replace(Stage::Draining);
@@ -131,8 +132,8 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// The next connection and its slot. Does not fail: it waits until accepting works again.
-    async fn accept(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+    /// The next connection, its peer and its slot. Does not fail: it waits until accepting works again.
+    async fn accept(&mut self) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
         if self.slots.available_permits() == 0 && self.warned.is_none_or(|then| then.elapsed() >= FULL_WARNING_INTERVAL)
         {
             self.warned = Some(Instant::now());
@@ -145,7 +146,7 @@ impl Acceptor {
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, slot),
+                Ok((stream, peer)) => return (stream, canonical(peer), slot),
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, ?pause, "cannot accept connections; trying again after a pause");
@@ -160,18 +161,23 @@ impl Acceptor {
 impl Acceptor {
     /// Closes the listener and gives the connections that the kernel had accepted for it, as far as there are slots.
     /// From here the kernel refuses whoever dials.
-    fn left(self) -> Vec<(TcpStream, OwnedSemaphorePermit)> {
+    fn left(self) -> Vec<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
         let Self { listener, slots, .. } = self;
         // Asks the kernel itself: tokio learns of what has come only when it next waits.
         let Ok(listener) = listener.into_std() else { return Vec::new() };
         let next = || {
             let slot = Arc::clone(&slots).try_acquire_owned().ok()?;
-            let (stream, _) = listener.accept().ok()?;
+            let (stream, peer) = listener.accept().ok()?;
             stream.set_nonblocking(true).ok()?;
-            Some((TcpStream::from_std(stream).ok()?, slot))
+            Some((TcpStream::from_std(stream).ok()?, canonical(peer), slot))
         };
         std::iter::from_fn(next).collect()
     }
+}
+
+/// The address without the port. A socket for IPv6 and IPv4 reports an IPv4 peer as mapped into IPv6; it is IPv4.
+fn canonical(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
 }
 
 /// Whether accepting failed only for a caller who has gone, so that the next one can be accepted at once.
@@ -257,6 +263,7 @@ fn words_so_far(stream: &TcpStream) -> Option<Speaks> {
 /// Serves one connection until it ends, dawdles or is told to.
 async fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     open: Open,
     protocols: Arc<Protocols>,
     limits: ConnectionLimits,
@@ -294,7 +301,7 @@ async fn connection(
         let pace = Arc::clone(&pace);
         move |request: Request<Incoming>| {
             let running = pace.request();
-            let handler = routes.answer(request);
+            let handler = routes.answer(request, peer);
             async move {
                 let answer = answer::or_internal_error(handler).await;
                 drop(running);
@@ -376,19 +383,19 @@ async fn attend<C>(
 }
 
 /// An answer in the making.
-type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// What a listener hands its requests to. Cheap to clone.
+/// What a listener hands its requests to, each with the address at the other end of its connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Routes(Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>);
+pub(super) struct Routes(Arc<dyn Fn(Request<Incoming>, IpAddr) -> Answering + Send + Sync>);
 
 impl Routes {
-    pub(super) fn new(answer: impl Fn(Request<Incoming>) -> Answering + Send + Sync + 'static) -> Self {
+    pub(super) fn new(answer: impl Fn(Request<Incoming>, IpAddr) -> Answering + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
 
-    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
-        (self.0)(request)
+    pub(super) fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answering {
+        (self.0)(request, peer)
     }
 }
 

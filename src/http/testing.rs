@@ -8,14 +8,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::HttpSettings;
-use super::serve::{ConnectionLimits, serve};
+use super::serve::{ConnectionLimits, Routes, serve};
+use super::{ClientAddressSettings, HttpSettings};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_hours(1);
+
+/// More than any test needs.
+pub(super) const ROOMY: ConnectionLimits =
+    ConnectionLimits { max_connections: 100, header_timeout: LONG, silence_timeout: LONG };
 
 pub(super) fn metrics() -> Metrics {
     Metrics::new("test", DroppedLines::default())
@@ -30,6 +34,9 @@ pub(super) fn settings() -> HttpSettings {
         body_timeout: LONG,
         max_in_flight: 100,
         max_connections: 100,
+        client_address: ClientAddressSettings::default(),
+        throttle: None,
+        serve_metrics: true,
     }
 }
 
@@ -42,15 +49,17 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(router: Router) -> Self {
-        Self::limited(router, ConnectionLimits { max_connections: 100, header_timeout: LONG, silence_timeout: LONG })
-            .await
+        Self::limited(router, ROOMY).await
     }
 
     pub(super) async fn limited(router: Router, limits: ConnectionLimits) -> Self {
+        Self::serving(super::routes(router), limits).await
+    }
+
+    pub(super) async fn serving(routes: Routes, limits: ConnectionLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown, metrics) = (listener.local_addr().unwrap(), Shutdown::new(), metrics());
-        let served =
-            tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), super::routes(router)));
+        let served = tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), routes));
         Self { address, shutdown, served, metrics }
     }
 

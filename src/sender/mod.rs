@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
-use crate::outcome::Verdict;
+use crate::outcome::Attempt;
 
 /// One configured target: an app at a provider.
 #[derive(Clone, Debug)]
@@ -38,15 +38,14 @@ pub enum ProviderSettings {
     Fcm(fcm::FcmSettings),
 }
 
-/// A target that is configured and cannot be used. The others are served all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    /// What chat servers call it.
-    pub name: TargetName,
-    /// Whose phones it would reach.
-    pub platform: Platform,
-    /// What is wrong and what to do about it.
-    pub problem: String,
+impl ProviderSettings {
+    /// Whose phones the provider reaches.
+    pub fn platform(&self) -> Platform {
+        match self {
+            Self::Apns(_) => Platform::Apple,
+            Self::Fcm(_) => Platform::Android,
+        }
+    }
 }
 
 /// Why a target could not be set up.
@@ -56,6 +55,17 @@ pub struct SetupError {
     /// The target's name.
     pub target: TargetName,
     /// What is wrong and what to do about it.
+    pub problem: String,
+}
+
+/// A target that is configured, could not be set up, and does not keep the others from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What chat servers call it.
+    pub name: TargetName,
+    /// Whose phones it was to reach.
+    pub platform: Platform,
+    /// What is wrong and what to do about it; holds no secret.
     pub problem: String,
 }
 
@@ -107,7 +117,7 @@ impl Sender {
     ///
     /// # Panics
     /// If `prepared` was built by another kind of sender.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Attempt {
         match (self, prepared) {
             (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, timeout).await,
             (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,

@@ -1,23 +1,32 @@
 //! Log lines: where they go, and the few whose shape matters to others. What is logged at which level, and what never
 //! is, stands in `docs/logging.md`.
 //!
-//! Lines are handed to a thread of their own: whoever reads our standard output slowly loses lines, and the relay does
-//! not wait.
+//! Lines go to the console, to a file, or to both; each has a thread of its own. Whoever reads our standard output slowly
+//! loses lines, and the relay does not wait.
 
 use std::fmt;
-use std::io;
-use std::time::Duration;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
+use super::archive::Archive;
+use super::file::LogFile;
+pub use super::file::LogFileSettings;
 use super::line::Line;
-use super::sink::{Sink, SinkGuard};
+use super::sink::{Outputs, Sink, SinkGuard, write_to_console};
+use crate::clock::Clock;
 use crate::notification::Notification;
 use crate::outcome::{Outcome, Reason};
 
-/// Bytes of lines that wait for whoever reads them. With callers' texts cut at [`BOUND`] a line has some 300 bytes: at
+/// Bytes of lines that wait for each output. With callers' texts cut at [`BOUND`] a line has some 300 bytes: at
 /// 2,000 notifications a second they outlast a reader that stops for seven seconds.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest wait at the end, for a reader that has stopped or a compression that runs. What is cut off of the latter
+/// is done at the next start.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes of a text from a caller that a line shows. Mattermost's ids have 26.
 const BOUND: usize = 64;
@@ -25,6 +34,10 @@ const BOUND: usize = 64;
 /// How logs are written.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
+    /// Whether lines go to the standard output. They do in any case when there is no file.
+    pub console: bool,
+    /// The file that lines go to.
+    pub file: Option<LogFileSettings>,
     /// JSON or human.
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `pushrelay=debug,info`.
@@ -51,6 +64,16 @@ pub enum LogError {
         /// What the parser says.
         problem: String,
     },
+    /// The file cannot be opened or created.
+    #[error("cannot write the log file `{}`: {problem}; {remedy}", path.display())]
+    File {
+        /// As configured.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+        /// What may help.
+        remedy: &'static str,
+    },
     /// The system gives no thread.
     #[error("cannot start the thread that writes the log: {0}")]
     NoThread(io::Error),
@@ -59,28 +82,59 @@ pub enum LogError {
     AlreadyInstalled,
 }
 
+impl LogError {
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
+        let remedy = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "let the user that the relay runs as create files in its directory, or choose another path"
+            }
+            ErrorKind::IsADirectory => "name a file, such as one in that directory",
+            ErrorKind::NotADirectory => "a part of the path is a file; choose another path",
+            ErrorKind::ReadOnlyFilesystem => "mount a volume that can be written to, or choose another path",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk, or choose another path",
+            _ => "choose another path, or log to the console only",
+        };
+        Self::File { path: path.to_owned(), problem: error.to_string(), remedy }
+    }
+}
+
 /// Writes the lines that still wait when it is dropped (within a second): keep it until the end of `main`.
 #[derive(Debug)]
 pub struct LogGuard {
-    _writes: SinkGuard,
-    dropped: DroppedLines,
+    outputs: Outputs,
+    sinks: Vec<SinkGuard>,
+    archive: Option<Archive>,
 }
 
 impl LogGuard {
     /// The count of lines lost so far, for the metrics.
     pub fn dropped_lines(&self) -> DroppedLines {
-        self.dropped.clone()
+        DroppedLines(self.outputs.clone())
+    }
+
+    /// Whether, by then, every line was written and every rotated file compressed.
+    fn finish(&self, until: Instant) -> bool {
+        // All of them, before any is waited for.
+        self.sinks.iter().for_each(SinkGuard::end);
+        self.sinks.iter().all(|sink| sink.wait(until)) && self.archive.iter().all(|archive| archive.wait(until))
     }
 }
 
-/// How many lines were lost because their reader was too slow.
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        // Whether it is done or the time passed, there is nothing more to do.
+        let _ = self.finish(Instant::now() + END_TIMEOUT);
+    }
+}
+
+/// How many lines were lost because their reader was too slow, or because the file could not be written.
 #[derive(Clone, Debug, Default)]
-pub struct DroppedLines(Option<Sink>);
+pub struct DroppedLines(Outputs);
 
 impl DroppedLines {
-    /// Since the start of the process.
+    /// Since the start of the process. A line lost for the console and for the file counts twice.
     pub fn count(&self) -> u64 {
-        self.0.as_ref().map_or(0, Sink::dropped)
+        self.0.dropped()
     }
 }
 
@@ -91,15 +145,39 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), problem: error.to_string() })
 }
 
-/// From here the process logs to its standard output, panics included.
+/// Opens the outputs that are asked for.
+fn open(
+    settings: &LogSettings,
+    clock: Clock,
+    mut console: impl Write + Send + 'static,
+    stderr: impl Write + Send + 'static,
+) -> Result<LogGuard, LogError> {
+    let (mut sinks, mut guards, mut archive) = (Vec::new(), Vec::new(), None);
+    let mut start = |(sink, guard)| {
+        sinks.push(sink);
+        guards.push(guard);
+    };
+    if let Some(settings) = &settings.file {
+        let (mut file, keeps) = LogFile::open(settings, clock, stderr)?;
+        archive = Some(keeps);
+        let write = move |lines: &[u8]| file.write(lines);
+        start(Sink::start("log-file", WAITING_BYTES, write).map_err(LogError::NoThread)?);
+    }
+    if settings.console || settings.file.is_none() {
+        let write = move |lines: &[u8]| write_to_console(&mut console, lines);
+        start(Sink::start("log-console", WAITING_BYTES, write).map_err(LogError::NoThread)?);
+    }
+    Ok(LogGuard { outputs: Outputs::new(sinks), sinks: guards, archive })
+}
+
+/// From here the process logs, panics included.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
     let filter = parse_filter(&settings.filter)?;
-    let (sink, writes) = Sink::start(io::stdout(), WAITING_BYTES).map_err(LogError::NoThread)?;
-    let dropped = DroppedLines(Some(sink.clone()));
+    let guard = open(settings, Clock::System, io::stdout(), io::stderr())?;
     tracing_subscriber::fmt()
         .event_format(Line(settings.format))
         .with_env_filter(filter)
-        .with_writer(sink)
+        .with_writer(guard.outputs.clone())
         .try_init()
         .map_err(|_| LogError::AlreadyInstalled)?;
     // The text of a panic can quote what was being worked on (slicing a message within a character does), so a line says
@@ -108,7 +186,7 @@ pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: the relay panicked here; please report it");
     }));
-    Ok(LogGuard { _writes: writes, dropped })
+    Ok(guard)
 }
 
 /// The beginning of a caller's text, as much of it as a line shows. The line's format escapes it.

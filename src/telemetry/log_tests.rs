@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 use crate::notification::{Content, DeviceToken, PushKind, ServerId, TargetName, Transport};
@@ -161,6 +162,48 @@ fn no_token_no_text_and_no_signature_reaches_a_line() {
         assert_eq!(text.lines().count(), 3);
         assert!(!text.contains("canary"), "{text}");
     }
+}
+
+/// The guard of outputs opened as `init` opens them, and what reaches the console.
+fn opened(console: bool, file: Option<LogFileSettings>) -> (LogGuard, Arc<Mutex<Vec<u8>>>) {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let settings = LogSettings { console, file, format: LogFormat::Json, filter: "info".to_owned() };
+    let guard = open(&settings, Clock::System, Sink(Arc::clone(&written)), io::sink()).unwrap();
+    (guard, written)
+}
+
+#[test]
+fn the_same_lines_go_to_the_console_and_to_the_file_and_to_the_console_if_there_is_no_other() {
+    for (console, with_file, on_console) in [(true, true, true), (false, true, false), (false, false, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("logs/a.log");
+        let file = with_file.then(|| LogFileSettings { path: path.clone(), max_bytes: 10_000, keep: 1 });
+        let (guard, written) = opened(console, file);
+        let subscriber =
+            tracing_subscriber::fmt().event_format(Line(LogFormat::Json)).with_writer(guard.outputs.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("one");
+            tracing::warn!(n = 2, "two");
+        });
+        assert!(guard.finish(Instant::now() + Duration::from_secs(60)));
+        assert_eq!(guard.dropped_lines().count(), 0);
+        let console = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let file = std::fs::read_to_string(&path).unwrap_or_default();
+        for (text, expected) in [(&console, on_console), (&file, with_file)] {
+            assert_eq!(text.lines().count(), if expected { 2 } else { 0 }, "{text}");
+        }
+        assert!(console == file || console.is_empty() || file.is_empty());
+    }
+}
+
+#[test]
+fn lines_that_the_file_does_not_take_are_among_the_dropped() {
+    let file = LogFileSettings { path: "/dev/full".into(), max_bytes: 10_000, keep: 1 };
+    let (guard, written) = opened(true, Some(file));
+    guard.outputs.make_writer().write_all(b"one\n").unwrap();
+    assert!(guard.finish(Instant::now() + Duration::from_secs(60)));
+    assert_eq!(guard.dropped_lines().count(), 1);
+    assert_eq!(*written.lock().unwrap(), b"one\n", "the console has it");
 }
 
 #[test]

@@ -8,11 +8,13 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use prometheus::proto::MetricType;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use super::figures::{self, Figure};
 use super::log::DroppedLines;
 use super::series::{ByPush, counters, registered};
 use crate::notification::{Platform, PushKind, TargetName, Transport};
@@ -26,6 +28,12 @@ const APP_VERSIONS: [&str; 3] = ["1", "2", "other"];
 
 /// The reference's help text for three of its histograms.
 const LATENCY_HELP: &str = "Request latency distribution";
+
+const LOG_LINES_DROPPED: [Figure; 1] = [Figure {
+    name: "pushrelay_log_lines_dropped_total",
+    help: "Log lines dropped because whoever reads them was too slow or the file could not be written",
+    kind: MetricType::COUNTER,
+}];
 
 /// All metrics of one relay. Made once and shared; a second one (in tests) counts for itself.
 pub struct Metrics {
@@ -45,24 +53,25 @@ pub struct Metrics {
     fcm_seconds: Histogram,
     notification_seconds: HistogramVec,
     attempts: IntCounterVec,
+    attempt_reasons: IntCounterVec,
     refusals: IntCounterVec,
     observed_refusals: IntCounterVec,
     in_flight: IntGauge,
     overload: IntCounter,
+    throttled: IntCounter,
     connections: IntGaugeVec,
     connections_accepted: IntCounterVec,
     target_ready: IntGaugeVec,
     credential_expires: IntGaugeVec,
-    log_lines_dropped: IntGauge,
-    dropped_lines: DroppedLines,
 }
 
 impl Metrics {
     /// Registers everything, the process's own figures (CPU, memory, file descriptors) included.
     pub fn new(version: &str, dropped_lines: DroppedLines) -> Self {
-        let metrics = Self { dropped_lines, ..Self::without_process(version) };
+        let metrics = Self::without_process(version);
         #[cfg(target_os = "linux")]
-        registered_once(&metrics.registry, prometheus::process_collector::ProcessCollector::for_self());
+        super::process::register(&metrics.registry);
+        figures::register(&metrics.registry, &LOG_LINES_DROPPED, move || vec![Some(dropped_lines.count() as f64)]);
         metrics
     }
 
@@ -132,6 +141,12 @@ impl Metrics {
                 "Attempts at a provider by what they ended with",
                 &["target", "verdict"],
             ),
+            attempt_reasons: counters(
+                r,
+                "pushrelay_attempt_reasons_total",
+                "Attempts at a provider that did not deliver by the provider's word for it, or ours if it did not answer",
+                &["target", "reason"],
+            ),
             refusals: counters(
                 r,
                 "pushrelay_refusals_total",
@@ -146,6 +161,7 @@ impl Metrics {
             ),
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
+            throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: gauges("pushrelay_connections", "Open connections from callers", "listener"),
             connections_accepted: counters(
                 r,
@@ -159,11 +175,6 @@ impl Metrics {
                 "When the target's certificate ends, seconds after the Unix epoch; absent for keys, which do not end",
                 "target",
             ),
-            log_lines_dropped: gauge(
-                "pushrelay_log_lines_dropped",
-                "Log lines dropped since the start because whoever reads them was too slow",
-            ),
-            dropped_lines: DroppedLines::default(),
             registry,
         }
     }
@@ -207,9 +218,11 @@ impl Metrics {
         self.bad_request.inc();
     }
 
-    /// A phone says that a push arrived. Both texts come from the caller and are reduced to fixed words here.
+    /// A phone says that a push arrived. Both texts come from the caller and are reduced to fixed words here: Apple's
+    /// phones call themselves `ios`, and other senders use a target's name.
     pub fn acknowledged(&self, platform: &str, kind: &str) {
         let platform = match platform {
+            "ios" => "ios",
             apple if apple.starts_with(Platform::Apple.as_str()) => Platform::Apple.as_str(),
             android if android.starts_with(Platform::Android.as_str()) => Platform::Android.as_str(),
             _ => "other",
@@ -218,7 +231,7 @@ impl Metrics {
         self.delivered.with_label_values(&[platform, kind, Transport::Standard.label()]).inc();
     }
 
-    /// A request to send was answered, this long after its headers were read.
+    /// A request to send or a receipt was answered, this long after its headers were read.
     pub fn request(&self, took: Duration) {
         self.request_seconds.observe(took.as_secs_f64());
     }
@@ -236,6 +249,11 @@ impl Metrics {
     /// A request was turned away because too many were being worked on.
     pub fn overloaded(&self) {
         self.overload.inc();
+    }
+
+    /// A request was turned away because its client asks more often than it may.
+    pub fn throttled(&self) {
+        self.throttled.inc();
     }
 
     /// How many requests are being worked on. Set when somebody looks rather than at each request.
@@ -265,6 +283,7 @@ impl Metrics {
         TargetMetrics {
             name: name.clone(),
             attempts: self.attempts.clone(),
+            reasons: self.attempt_reasons.clone(),
             by_verdict: Default::default(),
             provider_seconds: match platform {
                 Platform::Apple => self.apns_seconds.clone(),
@@ -276,7 +295,6 @@ impl Metrics {
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        self.log_lines_dropped.set(whole(self.dropped_lines.count()));
         // Encoding fails only on a family without a name or type; a registry holds none.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
@@ -312,6 +330,7 @@ impl ListenerMetrics {
 pub struct TargetMetrics {
     name: TargetName,
     attempts: IntCounterVec,
+    reasons: IntCounterVec,
     by_verdict: [OnceLock<IntCounter>; VERDICTS],
     provider_seconds: Histogram,
     notification_seconds: Histogram,
@@ -334,6 +353,10 @@ impl TargetMetrics {
         self.by_verdict[cell]
             .get_or_init(|| self.attempts.with_label_values(&[self.name.as_str(), verdict.label()]))
             .inc();
+        // Looked up each time: attempts that do not deliver are few, and take a provider's time.
+        if let Some(reason) = verdict.reason() {
+            self.reasons.with_label_values(&[self.name.as_str(), reason]).inc();
+        }
         let seconds = took.as_secs_f64();
         self.provider_seconds.observe(seconds);
         self.notification_seconds.observe(seconds);
@@ -344,10 +367,6 @@ impl fmt::Debug for TargetMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TargetMetrics").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-fn registered_once(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
-    registry.register(Box::new(collector)).expect("the process's figures are registered once");
 }
 
 /// Gauges are signed; a count that large is none.

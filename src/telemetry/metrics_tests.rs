@@ -93,6 +93,30 @@ fn no_caller_can_add_a_series() {
 }
 
 #[test]
+fn a_receipt_counts_by_what_the_phone_calls_itself_among_known_words() {
+    let table = [
+        ("ios", "ios"),
+        ("android", "android"),
+        ("apple", "apple"),
+        ("apple_rn-v2", "apple"),
+        ("apple_rnbeta", "apple"),
+        ("android_rn-v2", "android"),
+        ("iOS", "other"),
+        ("ios-17", "other"),
+        ("", "other"),
+    ];
+    for (said, label) in table {
+        let metrics = Metrics::without_process("x");
+        metrics.acknowledged(said, "message");
+        assert_eq!(
+            samples(&metrics, "service_delivered_total"),
+            [format!("service_delivered_total{{platform=\"{label}\",transport=\"\",type=\"message\"}} 1")],
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn each_combination_of_labels_has_a_cell_of_its_own() {
     let metrics = Metrics::without_process("x");
     for platform in Platform::ALL {
@@ -119,6 +143,10 @@ fn an_attempt_counts_by_target_and_verdict_and_lands_in_its_providers_histogram(
             "pushrelay_attempts_total{target=\"apple_rn\",verdict=\"delivered\"} 1",
             "pushrelay_attempts_total{target=\"apple_rn\",verdict=\"target_broken\"} 1",
         ]
+    );
+    assert_eq!(
+        samples(&metrics, "pushrelay_attempt_reasons_total"),
+        ["pushrelay_attempt_reasons_total{reason=\"BadTopic\",target=\"apple_rn\"} 1"]
     );
     let buckets = [
         ("0.005", 0),
@@ -168,9 +196,17 @@ fn a_target_shows_whether_it_can_deliver_and_when_its_certificate_ends() {
 #[test]
 fn the_processs_own_figures_are_there() {
     let text = Metrics::new("x", DroppedLines::default()).render();
-    for name in
-        ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"]
-    {
-        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing");
+    for (name, kind) in [
+        ("process_cpu_seconds_total", "counter"),
+        ("process_open_fds", "gauge"),
+        ("process_max_fds", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+        ("process_virtual_memory_max_bytes", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+        ("pushrelay_log_lines_dropped_total", "counter"),
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} is missing");
+        assert!(text.lines().any(|line| line == format!("# TYPE {name} {kind}")), "{name} is no {kind}");
     }
 }

@@ -1,6 +1,9 @@
 //! Takes finished lines to where they are read, on a thread of its own: whoever logs copies a line into a buffer and goes
 //! on. When the reader is too slow, lines are dropped and counted; nobody waits.
 //!
+//! The console and the file have a sink each, because a write to a console that nobody reads blocks for good, and must not
+//! keep the lines from the file.
+//!
 //! The thread wakes for the first line and then waits a moment for others. A thread woken for each line (what a channel
 //! does) costs more than everything else about a line: 14–24 µs of CPU a line were measured at some thousands a second,
 //! against 0.6 µs to format one.
@@ -9,7 +12,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -20,10 +23,11 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Bytes of buffer kept for the next lines after a burst.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// The longest wait at the end for a reader that has stopped.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where lines are handed in, each to every output.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outputs(Arc<[Sink]>);
 
-/// Where lines are handed in.
+/// The way to one output.
 #[derive(Clone, Debug)]
 pub(super) struct Sink(Arc<Shared>);
 
@@ -49,17 +53,64 @@ struct State {
 pub(super) struct SinkGuard(Arc<Shared>);
 
 impl Sink {
-    /// Starts the thread that writes to `output`. At most `max_bytes` of lines wait for it.
-    pub(super) fn start(output: impl Write + Send + 'static, max_bytes: usize) -> io::Result<(Self, SinkGuard)> {
+    /// Starts the thread, which gives some whole lines at a time to `output` and learns how many of them were lost. At most
+    /// `max_bytes` of lines wait for it.
+    pub(super) fn start(
+        name: &str,
+        max_bytes: usize,
+        output: impl FnMut(&[u8]) -> u64 + Send + 'static,
+    ) -> io::Result<(Self, SinkGuard)> {
         let shared = Arc::new(Shared { max_bytes, state: Mutex::new(State::default()), changed: Condvar::new() });
         let writing = Arc::clone(&shared);
-        thread::Builder::new().name("log".to_owned()).spawn(move || writing.write_out(output))?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || writing.write_out(output))?;
         Ok((Self(Arc::clone(&shared)), SinkGuard(shared)))
     }
+}
 
-    /// Lines dropped so far.
+impl Outputs {
+    pub(super) fn new(sinks: Vec<Sink>) -> Self {
+        Self(sinks.into())
+    }
+
+    /// Lines dropped so far; one that reached neither output counts twice.
     pub(super) fn dropped(&self) -> u64 {
-        self.0.state().dropped
+        self.0.iter().map(|sink| sink.0.state().dropped).sum()
+    }
+}
+
+impl SinkGuard {
+    /// No further line will come.
+    pub(super) fn end(&self) {
+        self.0.state().ending = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until everything is written after [`SinkGuard::end`], but no longer than this; says whether that is so.
+    pub(super) fn wait(&self, until: Instant) -> bool {
+        let patience = until.saturating_duration_since(Instant::now());
+        let waited = self.0.changed.wait_timeout_while(self.0.state(), patience, |state| !state.ended);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Drop for SinkGuard {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How many lines there are; each has its end.
+#[allow(clippy::naive_bytecount, reason = "only for lines that are lost")]
+pub(super) fn count_lines(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count().try_into().unwrap_or(u64::MAX)
+}
+
+/// Writes lines to a console, and says how many were lost.
+pub(super) fn write_to_console(console: &mut impl Write, lines: &[u8]) -> u64 {
+    match console.write_all(lines).and_then(|()| console.flush()) {
+        Ok(()) => 0,
+        // How far it came is not known; a console that failed is gone.
+        Err(_) => count_lines(lines),
     }
 }
 
@@ -83,7 +134,7 @@ impl Shared {
         }
     }
 
-    fn write_out(&self, mut output: impl Write) {
+    fn write_out(&self, mut output: impl FnMut(&[u8]) -> u64) {
         let mut taken = Vec::new();
         loop {
             let nothing = |state: &mut State| state.waiting.is_empty() && !state.ending;
@@ -97,8 +148,10 @@ impl Shared {
             }
             std::mem::swap(&mut state.waiting, &mut taken);
             drop(state);
-            // An output that is gone takes nothing more; there is no other place to say so.
-            let _ = output.write_all(&taken).and_then(|()| output.flush());
+            let lost = output(&taken);
+            if lost > 0 {
+                self.state().dropped += lost;
+            }
             taken.clear();
             taken.shrink_to(KEPT_BYTES);
         }
@@ -111,17 +164,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-impl Drop for SinkGuard {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.ending = true;
-        self.0.changed.notify_all();
-        // Whether it ended or the time passed, there is nothing more to do.
-        let _ = self.0.changed.wait_timeout_while(state, END_TIMEOUT, |state| !state.ended);
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
+impl<'a> MakeWriter<'a> for Outputs {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
@@ -130,11 +173,13 @@ impl<'a> MakeWriter<'a> for Sink {
 }
 
 /// Takes one whole line per write, which is how `tracing-subscriber` writes.
-pub(super) struct LineWriter<'a>(&'a Shared);
+pub(super) struct LineWriter<'a>(&'a [Sink]);
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.take_in(line);
+        for sink in self.0 {
+            sink.0.take_in(line);
+        }
         Ok(line.len())
     }
 
@@ -149,37 +194,46 @@ mod tests {
 
     use super::*;
 
-    /// Reports each write, and hangs in it until the test lets go.
-    struct Watched {
-        began: mpsc::Sender<Vec<u8>>,
-        go: mpsc::Receiver<()>,
+    use std::time::Duration;
+
+    /// Longer than any of this takes on the slowest machine.
+    fn patience() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
-    impl Write for Watched {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Errors mean that the test has let go for good.
-            let _ = self.began.send(bytes.to_vec());
-            let _ = self.go.recv();
-            Ok(bytes.len())
-        }
+    struct Watch {
+        has_begun: mpsc::Receiver<Vec<u8>>,
+        let_go: mpsc::Sender<()>,
+    }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    /// An output that reports each write, and hangs in it until the test lets go.
+    fn watched() -> (Watch, impl FnMut(&[u8]) -> u64) {
+        let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
+        let output = move |lines: &[u8]| {
+            // Errors mean that the test has let go for good.
+            let _ = began.send(lines.to_vec());
+            let _ = go.recv();
+            0
+        };
+        (Watch { has_begun, let_go }, output)
+    }
+
+    fn write(outputs: &Outputs, line: &[u8]) {
+        outputs.make_writer().write_all(line).unwrap();
     }
 
     #[test]
     fn a_reader_that_stops_costs_lines_and_no_time() {
-        let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
-        let (sink, guard) = Sink::start(Watched { began, go }, 10).unwrap();
-        let write = |line: &[u8]| sink.make_writer().write_all(line).unwrap();
-        write(b"first\n");
+        let (Watch { has_begun, let_go }, output) = watched();
+        let (sink, guard) = Sink::start("log", 10, output).unwrap();
+        let outputs = Outputs::new(vec![sink]);
+        write(&outputs, b"first\n");
         assert_eq!(has_begun.recv().unwrap(), b"first\n");
         // The thread hangs in its write: from here ten bytes fit.
         for line in [b"aaaa\n", b"bbbb\n", b"cccc\n", b"dddd\n"] {
-            write(line);
+            write(&outputs, line);
         }
-        assert_eq!(sink.dropped(), 2);
+        assert_eq!(outputs.dropped(), 2);
         drop(let_go);
         assert_eq!(has_begun.recv().unwrap(), b"aaaa\nbbbb\n");
         drop(guard);
@@ -187,12 +241,42 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_what_waits_is_written() {
-        let ((began, has_begun), (let_go, go)) = (mpsc::channel(), mpsc::channel());
+    fn an_output_that_hangs_does_not_hold_up_the_other() {
+        let (_hold, hanging) = watched();
+        let (Watch { has_begun, let_go }, output) = watched();
         drop(let_go);
-        let (sink, guard) = Sink::start(Watched { began, go }, 1_000).unwrap();
-        sink.make_writer().write_all(b"last\n").unwrap();
+        let (console, _console_guard) = Sink::start("log-console", 1_000, hanging).unwrap();
+        let (file, file_guard) = Sink::start("log-file", 1_000, output).unwrap();
+        let outputs = Outputs::new(vec![console, file]);
+        for line in [b"one\n", b"two\n"] {
+            write(&outputs, line);
+        }
+        file_guard.end();
+        assert!(file_guard.wait(patience()));
+        assert_eq!(has_begun.iter().collect::<Vec<_>>().concat(), b"one\ntwo\n");
+        assert_eq!(outputs.dropped(), 0);
+    }
+
+    #[test]
+    fn at_the_end_what_waits_is_written() {
+        let (Watch { has_begun, let_go }, output) = watched();
+        drop(let_go);
+        let (sink, guard) = Sink::start("log", 1_000, output).unwrap();
+        write(&Outputs::new(vec![sink]), b"last\n");
         drop(guard);
         assert_eq!(has_begun.recv().unwrap(), b"last\n");
+    }
+
+    #[test]
+    fn lines_for_a_console_that_is_gone_count_as_dropped() {
+        let mut full: &mut [u8] = &mut [0; 5];
+        assert_eq!(write_to_console(&mut full, b"one\ntwo\n"), 2);
+        assert_eq!(write_to_console(&mut io::sink(), b"one\ntwo\n"), 0);
+        let (sink, guard) = Sink::start("log", 1_000, count_lines).unwrap();
+        let outputs = Outputs::new(vec![sink]);
+        write(&outputs, b"one\n");
+        guard.end();
+        assert!(guard.wait(patience()));
+        assert_eq!(outputs.dropped(), 1);
     }
 }

@@ -8,7 +8,10 @@ mod support;
 
 mod answers;
 mod auth;
+mod compatibility;
 mod credentials;
+mod description;
 mod network;
 mod process;
+mod strict;
 mod verdicts;

@@ -27,8 +27,13 @@ struct Process {
 
 impl Process {
     fn start(arguments: &[&str], folder: &Path) -> Self {
+        Self::start_with(arguments, &[], folder)
+    }
+
+    fn start_with(arguments: &[&str], variables: &[(&str, String)], folder: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pushrelay"))
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .env_remove("HTTPS_PROXY")
             .env_remove("HTTP_PROXY")
@@ -286,4 +291,113 @@ async fn dev_sends_a_push_to_each_target_and_prints_a_curl_that_works() {
     let (status, _) = dev.end();
     assert_eq!(status.code(), Some(0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was left behind");
+}
+
+/// A file of mattermost-push-proxy as its users have it: in `config`, with a target that was never filled in.
+fn reference_file(stage: &Stage) -> serde_json::Value {
+    serde_json::json!({
+        "ListenAddress": "localhost:0",
+        "ThrottlePerSec": 1,
+        "ThrottleMemoryStoreSize": 50_000,
+        "ThrottleVaryByHeader": "X-Forwarded-For",
+        "EnableMetrics": true,
+        "SendTimeoutSec": 20,
+        "RetryTimeoutSec": 8,
+        "ApplePushSettings": [
+            { "Type": "apple", "ApplePushUseDevelopment": false, "ApplePushCertPrivate": "", "ApplePushCertPassword": "",
+              "ApplePushTopic": "com.mattermost.Mattermost" },
+            { "Type": "apple_rn", "ApplePushUseDevelopment": false, "ApplePushTopic": stage.credentials.topic,
+              "AppleAuthKeyFile": "./AuthKey.p8", "AppleAuthKeyID": stage.credentials.key_id,
+              "AppleTeamID": stage.credentials.team_id },
+        ],
+        "AndroidPushSettings": [{ "Type": "android_rn", "AndroidApiKey": "canary", "ServiceFileLocation": "service-account.json" }],
+        "EnableConsoleLog": true,
+        "EnableFileLog": true,
+        "LogFileLocation": "./logs/push_proxy.log",
+        "LogFormat": "json",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_the_place_of_mattermost_push_proxy_with_its_file_and_its_arguments() {
+    let stage = Stage::set("").await;
+    std::fs::create_dir(stage.folder.path().join("config")).unwrap();
+    let file = stage.folder.path().join("config/mattermost-push-proxy.json");
+    std::fs::write(file, reference_file(&stage).to_string()).unwrap();
+    // The simulator instead of Apple and Google: the file has no word for it.
+    let ca = stage.folder.path().join("ca.pem").display().to_string();
+    let endpoint = |address: SocketAddr| format!("https://localhost:{}", address.port());
+    let variables = [
+        ("PUSHRELAY_TARGET__APPLE_RN__ENDPOINT", endpoint(stage.simulator.apns_address())),
+        ("PUSHRELAY_TARGET__APPLE_RN__CA_FILE", ca.clone()),
+        ("PUSHRELAY_TARGET__ANDROID_RN__ENDPOINT", endpoint(stage.simulator.fcm_address())),
+        ("PUSHRELAY_TARGET__ANDROID_RN__CA_FILE", ca),
+    ];
+    let arguments = ["-config", "mattermost-push-proxy.json"];
+    let mut relay = Process::start_with(&arguments, &variables, stage.folder.path());
+    relay.wait_for("auth.mode");
+    let left_out = relay.wait_for("has neither a key nor a certificate");
+    assert!(left_out.contains(r#""level":"error""#) && left_out.contains(r#""target":"apple""#), "{left_out}");
+    let address = relay.address();
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |push: &Push, from: &'static str| {
+        let url = format!("http://{address}/api/v1/send_push");
+        let body = push.clone().unsigned().body(&stage.key).to_string();
+        client.post(url).header("x-forwarded-for", from).body(body).send().await.unwrap()
+    };
+    for (push, from) in [(Push::apple(&apple_token(1)), "203.0.113.1"), (Push::android("android-1"), "203.0.113.4")] {
+        let answer = post(&push, from).await;
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, "{\"status\":\"OK\"}\n".to_owned()));
+    }
+    let get = async |path: &str| {
+        let answer = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, ready) = get("/readyz").await;
+    assert!(status == 503 && ready.contains("a target could not be set up"), "{ready}");
+    assert!(
+        get("/metrics").await.1.contains(r#"service_success_total{platform="apple",transport="",type="message"} 1"#)
+    );
+
+    // One request a second of one client, and those of another besides. The loop ends with the first two that are less than
+    // a second apart.
+    let turned_away = loop {
+        let request = client.get(format!("http://{address}/version")).header("x-forwarded-for", "203.0.113.2");
+        let answer = request.send().await.unwrap();
+        if answer.status() == 429 {
+            break answer.text().await.unwrap();
+        }
+    };
+    assert_eq!(turned_away, "limit exceeded\n");
+    assert_eq!(post(&Push::apple(&apple_token(2)), "203.0.113.3").await.status(), 200);
+
+    relay.signal("TERM");
+    let (status, printed) = relay.end();
+    assert!(status.success(), "{printed}");
+    assert!(!printed.contains("canary"), "{printed}");
+    let logged = std::fs::read_to_string(stage.folder.path().join("logs/push_proxy.log")).unwrap();
+    assert!(logged.contains("listening") && logged.contains("stopped"), "{logged}");
+}
+
+#[test]
+fn the_arguments_of_mattermost_push_proxy_ask_for_the_version() {
+    for argument in ["-version", "--version"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (status, printed) = Process::start(&[argument], folder.path()).end();
+        assert!(status.success() && printed.contains(env!("CARGO_PKG_VERSION")), "{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_migrate_prints_is_a_configuration_that_check_takes() {
+    let stage = Stage::set("").await;
+    let folder = stage.folder.path();
+    std::fs::write(folder.join("old.json"), reference_file(&stage).to_string()).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_pushrelay")).args(["migrate", "old.json"]).current_dir(folder).output();
+    std::fs::write(folder.join("new.toml"), output.unwrap().stdout).unwrap();
+    let (status, printed) = Process::start(&["check", "--config", "new.toml"], folder).end();
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("Targets: 2, servers: 0."), "{printed}");
 }

@@ -319,7 +319,7 @@ fn the_addresses_and_the_deadlines_must_fit_each_other() {
         ("127.0.0.1:1", "127.0.0.1:2", false),
         ("127.0.0.1:0", "127.0.0.1:0", false),
     ] {
-        assert_eq!(overlap(listen.parse().unwrap(), ops.parse().unwrap()), overlapping, "{listen} {ops}");
+        assert_eq!(edge::overlap(listen.parse().unwrap(), ops.parse().unwrap()), overlapping, "{listen} {ops}");
     }
     assert_said(
         "[ops]\nlisten = \"127.0.0.1:8066\"\n[delivery]\ndeadline = \"5s\"\n",

@@ -210,12 +210,67 @@ fn a_file_that_cannot_be_used_is_refused_with_the_place() {
 }
 
 #[test]
+fn requests_are_slowed_down_as_the_reference_does_it() {
+    use crate::http::Vary;
+    let (directory, usual) = usual();
+    for (per_second, headers, memory, expected) in [
+        (json!(300), "X-Forwarded-For", 50_000, Some((300, vec!["x-forwarded-for"], 50_000))),
+        (json!(1), "  X-Real-IP\tX-Tenant ", 0, Some((1, vec!["x-real-ip", "x-tenant"], 50_000))),
+        (json!(5), "", 7, Some((5, vec![], 1_000))),
+        (json!(0), "X-Forwarded-For", 50_000, None),
+        (json!(null), "", 0, None),
+    ] {
+        let mut json = usual.clone();
+        json["ThrottlePerSec"] = per_second;
+        json["ThrottleVaryByHeader"] = json!(headers);
+        json["ThrottleMemoryStoreSize"] = json!(memory);
+        let http = loaded_file(&directory, &json).unwrap().settings.http;
+        let throttle = http.throttle.map(|throttle| {
+            let Vary::Headers(names) = throttle.vary else { panic!("by address") };
+            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            (throttle.per_second.get(), names, throttle.max_keys)
+        });
+        assert_eq!(
+            throttle,
+            expected.map(|(n, names, keys)| (n, names.into_iter().map(str::to_owned).collect(), keys))
+        );
+        let believed = |address: &str| http.client_address.trusts(address.parse().unwrap());
+        assert_eq!(believed("10.0.0.1") && believed("::1"), per_second_is_given(&json));
+        assert!(!believed("203.0.113.7"));
+    }
+}
+
+fn per_second_is_given(json: &Value) -> bool {
+    json["ThrottlePerSec"].as_i64().is_some_and(|per_second| per_second > 0)
+}
+
+#[test]
 fn a_file_without_a_target_starts_as_it_does_there() {
     let (directory, _) = usual();
     let loaded = loaded_file(&directory, &json!({ "ApplePushSettings": [{ "Type": "apple" }] })).unwrap();
     assert_eq!((loaded.settings.targets.len(), loaded.settings.left_out.len()), (0, 1));
     let nothing = loaded_file(&directory, &json!({})).unwrap();
     assert!(nothing.warnings.iter().any(|warning| warning.what == "names no target: no push can arrive"));
+}
+
+#[test]
+fn the_log_goes_where_the_reference_writes_it() {
+    let (directory, usual) = usual();
+    for (console, into_file, location, expected) in [
+        (false, false, "a.log", (true, None)),
+        (true, false, "a.log", (true, None)),
+        (false, true, "a.log", (false, Some("a.log"))),
+        (true, true, "logs/a.log", (true, Some("logs/a.log"))),
+        (false, true, "", (false, Some("./logs/push_proxy.log"))),
+    ] {
+        let mut json = usual.clone();
+        json["EnableConsoleLog"] = json!(console);
+        json["EnableFileLog"] = json!(into_file);
+        json["LogFileLocation"] = json!(location);
+        let log = loaded_file(&directory, &json).unwrap().settings.log;
+        let file = log.file.map(|file| file.path);
+        assert_eq!((log.console, file.as_deref()), (expected.0, expected.1.map(Path::new)), "{console} {into_file}");
+    }
 }
 
 #[test]

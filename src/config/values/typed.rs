@@ -73,13 +73,20 @@ impl Values<'_> {
         }
     }
 
-    /// A number or a size with a default, as the type it is needed in.
-    pub(in crate::config) fn number<T: TryFrom<u64>>(&self, name: &str) -> T {
-        match self.by_name.get(name).expect(DEFAULTED) {
+    /// A number or a size without a default, as the type it is needed in.
+    pub(in crate::config) fn optional_number<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
+        match self.by_name.get(name)? {
             // The ranges in `keys` fit the types of the settings.
-            Value::Number(number) => T::try_from(*number).ok().expect("the range in `keys` fits the setting's type"),
+            Value::Number(number) => {
+                Some(T::try_from(*number).ok().expect("the range in `keys` fits the setting's type"))
+            }
             other => unreachable!("`{name}` is read as a number and declared as {other:?}"),
         }
+    }
+
+    /// A number or a size with a default.
+    pub(in crate::config) fn number<T: TryFrom<u64>>(&self, name: &str) -> T {
+        self.optional_number(name).expect(DEFAULTED)
     }
 
     /// A time with a default.

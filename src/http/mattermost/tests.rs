@@ -219,10 +219,42 @@ fn every_field_of_an_ack_has_its_place_and_three_are_required() {
 
 #[test]
 fn answers_are_flat_objects_of_texts() {
-    assert_eq!(encode_outcome(&Outcome::Delivered), r#"{"status":"OK"}"#);
-    assert_eq!(encode_outcome(&Outcome::Remove), r#"{"status":"REMOVE"}"#);
-    let failed = Outcome::Failed { text: "a \"b\"\n".into() };
-    assert_eq!(encode_outcome(&failed), r#"{"status":"FAIL","error":"a \"b\"\n"}"#);
+    let encode = |outcome| encode_outcome(&outcome, Compatibility::Improved);
+    assert_eq!(encode(Outcome::Delivered), r#"{"status":"OK"}"#);
+    assert_eq!(encode(Outcome::Remove), r#"{"status":"REMOVE"}"#);
+    let failed = Outcome::Failed { text: "a \"b\"\n<&>".into() };
+    assert_eq!(encode(failed), r#"{"status":"FAIL","error":"a \"b\"\n<&>"}"#);
+}
+
+#[test]
+fn strict_answers_are_gos_byte_for_byte() {
+    let encode = |outcome| encode_outcome(&outcome, Compatibility::Strict);
+    assert_eq!(encode(Outcome::Delivered), "{\"status\":\"OK\"}\n");
+    assert_eq!(encode(Outcome::Remove), "{\"status\":\"REMOVE\"}\n");
+    // The text, and what Go's encoder makes of it: HTML and U+2028 and U+2029 escaped, other text as it is.
+    let table = [
+        ("", ""),
+        ("plain", "plain"),
+        ("a \"b\" \\ /", r#"a \"b\" \\ /"#),
+        ("<b> & </b>", r"\u003cb\u003e \u0026 \u003c/b\u003e"),
+        ("\u{2028}\u{2029}", r"\u2028\u2029"),
+        ("\u{8}\u{c}\n\r\t", r"\b\f\n\r\t"),
+        ("\0\u{1}\u{1f}\u{7f}", "\\u0000\\u0001\\u001f\u{7f}"),
+        ("é 👋 \u{fffd} '", "é 👋 \u{fffd} '"),
+    ];
+    for (text, escaped) in table {
+        let expected = format!("{{\"error\":\"{escaped}\",\"status\":\"FAIL\"}}\n");
+        assert_eq!(encode(Outcome::Failed { text: text.into() }), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn only_a_strict_answer_quotes_a_server_id_of_any_length() {
+    let body = format!(r#"{{"server_id":"{}"}}"#, "s".repeat(100));
+    for (compatibility, length) in [(Compatibility::Improved, 64), (Compatibility::Strict, 100)] {
+        let error = decode_push(body.as_bytes(), compatibility).unwrap_err().to_string();
+        assert_eq!(error, format!("Failed because of missing device Id serverId={}", "s".repeat(length)));
+    }
 }
 
 /// The name with the letters whose bit is set in upper case.
@@ -275,6 +307,13 @@ proptest! {
             .filter(|(_, value)| !matches!(value.to_string().as_str(), "\"\"" | "0" | "false"))
             .collect();
         prop_assert_eq!(filled(&mut push, &PUSH_FIELDS), Value::from(expected));
+    }
+
+    #[test]
+    fn a_strict_answer_reads_as_the_same_text(text in any::<String>()) {
+        let body = encode_outcome(&Outcome::Failed { text: text.clone().into() }, Compatibility::Strict);
+        let read: Value = serde_json::from_slice(&body).unwrap();
+        prop_assert_eq!(read, json!({"error": text, "status": "FAIL"}));
     }
 
     #[test]

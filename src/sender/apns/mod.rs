@@ -12,7 +12,7 @@ use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification};
-use crate::outcome::{Reason, Verdict};
+use crate::outcome::{Attempt, Reason, Verdict};
 use credential::{ClientCertificate, Credential};
 pub use provider_token::KeysInUse;
 use provider_token::{ProviderToken, ProviderTokens, Refusal};
@@ -117,17 +117,22 @@ impl Apns {
     }
 
     /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Verdict {
-        let Ok(prepared) = &prepared.0 else { return Verdict::Rejected { reason: TOKEN_TOO_LONG } };
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Attempt {
+        let Ok(prepared) = &prepared.0 else {
+            return Attempt::unanswered(Verdict::Rejected { reason: TOKEN_TOO_LONG });
+        };
         let token = match self.proof() {
             Ok(token) => token,
-            Err(reason) => return Verdict::TargetBroken { reason },
+            Err(reason) => return Attempt::unanswered(Verdict::TargetBroken { reason }),
         };
         let (deadline, started) = (Instant::now() + timeout, self.clock.now());
         let head = || prepared.head(token.as_deref().map(ProviderToken::header));
         match self.pool.request(head, &prepared.body, deadline).await {
-            Ok(response) => self.judge(&response, token.as_ref(), started),
-            Err(error) => Verdict::Retry { reason: error.reason.as_str(), after: None, unprocessed: error.unprocessed },
+            Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)),
+            Err(error) => {
+                let (reason, unprocessed) = (error.reason.as_str(), error.unprocessed);
+                Attempt::unanswered(Verdict::Retry { reason, after: None, unprocessed })
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use self::trouble::Trouble;
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification};
-use crate::outcome::Verdict;
+use crate::outcome::{Attempt, Verdict};
 
 /// Google's own address.
 const ENDPOINT: &str = "https://fcm.googleapis.com";
@@ -84,20 +84,21 @@ impl Fcm {
 
     /// Makes one attempt within `within`, the wait for an access token and a connection included. Google asks for at
     /// least 10 s.
-    pub async fn attempt(&self, prepared: &Prepared, within: Duration) -> Verdict {
+    pub async fn attempt(&self, prepared: &Prepared, within: Duration) -> Attempt {
         let started = Instant::now();
         let token = match timeout(within, self.tokens.get()).await {
             Ok(Ok(token)) => token,
-            Ok(Err(failure)) => return failure.verdict,
+            Ok(Err(failure)) => return Attempt::unanswered(failure.verdict),
             Err(_) => {
-                return Verdict::Retry { reason: Trouble::Timeout.token_reason(), after: None, unprocessed: true };
+                let reason = Trouble::Timeout.token_reason();
+                return Attempt::unanswered(Verdict::Retry { reason, after: None, unprocessed: true });
             }
         };
-        let verdict = self.send(prepared, &token, within.saturating_sub(started.elapsed())).await;
-        if matches!(verdict, Verdict::NewCredential { .. }) {
+        let attempt = self.send(prepared, &token, within.saturating_sub(started.elapsed())).await;
+        if matches!(attempt.verdict, Verdict::NewCredential { .. }) {
             self.tokens.discard(&token);
         }
-        verdict
+        attempt
     }
 
     /// What the OAuth endpoint last refused the account for, until it grants a token again.
@@ -105,7 +106,7 @@ impl Fcm {
         self.tokens.problem()
     }
 
-    async fn send(&self, prepared: &Prepared, token: &AccessToken, within: Duration) -> Verdict {
+    async fn send(&self, prepared: &Prepared, token: &AccessToken, within: Duration) -> Attempt {
         let started = Instant::now();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::AUTHORIZATION, token.header.clone());
@@ -116,7 +117,7 @@ impl Fcm {
         };
         let mut response = match answered {
             Ok(response) => response,
-            Err(trouble) => return retry(trouble, trouble.is_unprocessed()),
+            Err(trouble) => return Attempt::unanswered(retry(trouble, trouble.is_unprocessed())),
         };
         let status = response.status();
         let retry_after = response
@@ -127,7 +128,7 @@ impl Fcm {
         // many resets look like an attack to the other side.
         let left = within.saturating_sub(started.elapsed());
         let body = timeout(left, client::read_body(&mut response)).await.unwrap_or(Err(Trouble::Timeout));
-        judge(status, body, retry_after)
+        Attempt::answered(judge(status, body, retry_after))
     }
 }
 

@@ -26,6 +26,8 @@ pub const SERVER: &str = "chat-1";
 /// How a scene differs from the usual one.
 #[derive(Default)]
 pub struct Plan {
+    /// Lines above the first table.
+    pub top: &'static str,
     /// `auth.mode`; `required` if empty.
     pub auth: &'static str,
     /// Further lines for `[auth]`.
@@ -34,6 +36,10 @@ pub struct Plan {
     pub apple: String,
     /// Further lines for the FCM target.
     pub android: String,
+    /// Names of further APNs targets, set up as the usual one.
+    pub apple_names: &'static [&'static str],
+    /// Names of further FCM targets, set up as the usual one.
+    pub android_names: &'static [&'static str],
     /// Further tables.
     pub tables: String,
     /// What the simulator does differently.
@@ -42,9 +48,12 @@ pub struct Plan {
     pub clock: Option<Clock>,
     /// Puts further files beside the configuration.
     pub files: Option<PutFiles>,
+    /// Changes what was made of the configuration.
+    pub settings: Option<ChangeSettings>,
 }
 
 type ChangeSimulator = Box<dyn FnOnce(&mut SimulatorSettings)>;
+type ChangeSettings = Box<dyn FnOnce(&mut config::Settings)>;
 type PutFiles = Box<dyn FnOnce(&Path, &Credentials)>;
 
 /// Everything on stage. Dropping it stops the relay at once.
@@ -86,7 +95,7 @@ impl Scene {
         if let Some(files) = plan.files {
             files(folder.path(), &credentials);
         }
-        let text = configuration(
+        let usual = configuration(
             plan.auth,
             plan.auth_keys,
             &plan.apple,
@@ -96,11 +105,17 @@ impl Scene {
             &simulator,
             &key,
         );
+        let apple = plan.apple_names.iter().map(|name| apns_target(name, &plan.apple, &credentials, &simulator));
+        let android = plan.android_names.iter().map(|name| fcm_target(name, &plan.android, &simulator));
+        let text = format!("{}{usual}{}", plan.top, apple.chain(android).collect::<String>());
         let file = folder.path().join("pushrelay.toml");
         std::fs::write(&file, &text).unwrap();
 
-        let loaded =
+        let mut loaded =
             config::load(Some(&file), std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        if let Some(change) = plan.settings {
+            change(&mut loaded.settings);
+        }
         let shutdown = Shutdown::new();
         let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
         let relay = listeners.ingest.local_addr().unwrap();
@@ -183,42 +198,56 @@ mode = "{mode}"
 id = "{SERVER}"
 name = "Chat One"
 keys = ["{public}"]
+"#,
+        public = key.public_base64(),
+    );
+    text += &apns_target("apple_rn", apple, credentials, simulator);
+    text += &fcm_target("android_rn", android, simulator);
+    let _ = writeln!(text, "{tables}");
+    if !tables.contains("[delivery]") {
+        // A retry need not wait in a test.
+        text.push_str("[delivery]\nfirst_pause = \"1ms\"\n");
+    }
+    text
+}
+
+/// One `[[target]]` of the simulator's app at Apple.
+fn apns_target(name: &str, keys: &str, credentials: &Credentials, simulator: &Simulator) -> String {
+    let mut text = format!(
+        r#"
 [[target]]
-name = "apple_rn"
+name = "{name}"
 provider = "apns"
 topic = "{topic}"
 endpoint = "https://localhost:{apns}"
 ca_file = "ca.pem"
-{apple}
+{keys}
 "#,
-        public = key.public_base64(),
         topic = credentials.topic,
         apns = simulator.apns_address().port(),
     );
-    if !apple.contains("certificate_file") {
+    if !keys.contains("certificate_file") {
         let _ = writeln!(
             text,
             "key_file = \"AuthKey.p8\"\nkey_id = \"{}\"\nteam_id = \"{}\"",
             credentials.key_id, credentials.team_id
         );
     }
-    let _ = writeln!(
-        text,
+    text
+}
+
+/// One `[[target]]` of the simulator's project at Google.
+fn fcm_target(name: &str, keys: &str, simulator: &Simulator) -> String {
+    format!(
         r#"
 [[target]]
-name = "android_rn"
+name = "{name}"
 provider = "fcm"
 service_account_file = "service-account.json"
 endpoint = "https://localhost:{fcm}"
 ca_file = "ca.pem"
-{android}
-{tables}
+{keys}
 "#,
         fcm = simulator.fcm_address().port(),
-    );
-    if !tables.contains("[delivery]") {
-        // A retry need not wait in a test.
-        text.push_str("[delivery]\nfirst_pause = \"1ms\"\n");
-    }
-    text
+    )
 }

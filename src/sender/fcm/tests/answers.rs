@@ -84,5 +84,5 @@ async fn an_answer_that_does_not_come_in_time_may_have_woken_the_phone() {
     let fcm = fcm(&google, &Clock::manual(NOW));
     assert_eq!(send(&fcm).await, Verdict::Delivered);
     google.fcm.hold();
-    assert_eq!(fcm.attempt(&prepared(&fcm), SHORT).await, retry("timeout", None, false));
+    assert_eq!(fcm.attempt(&prepared(&fcm), SHORT).await.verdict, retry("timeout", None, false));
 }

@@ -78,7 +78,7 @@ fn prepared(fcm: &Fcm) -> Prepared {
 }
 
 async fn send(fcm: &Fcm) -> Verdict {
-    fcm.attempt(&prepared(fcm), PLENTY).await
+    fcm.attempt(&prepared(fcm), PLENTY).await.verdict
 }
 
 fn retry(reason: &'static str, after: Option<u64>, unprocessed: bool) -> Verdict {

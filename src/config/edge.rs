@@ -1,0 +1,152 @@
+//! `[http]`, `[throttle]`, `[client_ip]` and `[ops]`: addresses and limits of the HTTP side.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::document::Document;
+use super::finding::{Findings, Place, quote};
+use super::keys;
+use super::values::Values;
+use crate::http::{ClientAddressSettings, HttpSettings, ThrottleSettings, Vary};
+
+/// Builds the settings of the edge. `listen` comes with its place unless it was wrong.
+pub(super) fn http(
+    document: &mut Document,
+    directory: &Path,
+    (listen, listen_place): (SocketAddr, Option<Place>),
+    findings: &mut Findings,
+) -> HttpSettings {
+    let is_reference = document.is_reference;
+    let ops = Values::check(document.section(&keys::OPS), directory, findings);
+    let ops_listen = ops.optional_address("listen");
+    match (ops_listen, listen_place) {
+        (Some(ops_listen), Some(_)) if overlap(listen, ops_listen) => {
+            let remedy = "choose another port, or take it out to have health and metrics on `listen`";
+            ops.problem(findings, "listen", "is the address of chat servers as well (listen)", remedy);
+        }
+        // The reference has no other listener for them.
+        (None, Some(_)) if is_reference => {}
+        (None, Some(place)) if !listen.ip().is_loopback() && !ops.was_given("listen") => {
+            let what = "health and metrics can be read by whoever reaches the address of chat servers";
+            let remedy = "give them an address of their own, such as \"127.0.0.1:9066\"";
+            findings.warning(&place, "ops.listen", what, remedy);
+        }
+        _ => {}
+    }
+    let serve_metrics = ops.flag("metrics");
+    let client_ip = Values::check(document.section(&keys::CLIENT_IP), directory, findings);
+    let client_address = client_address(&client_ip, findings);
+    let throttle = Values::check(document.section(&keys::THROTTLE), directory, findings);
+    let throttle = throttling(&throttle, &client_address, findings);
+    let http = Values::check(document.section(&keys::HTTP), directory, findings);
+    HttpSettings {
+        listen,
+        ops_listen,
+        max_body_bytes: http.number("max_body"),
+        header_timeout: http.duration("header_timeout"),
+        body_timeout: http.duration("body_timeout"),
+        max_in_flight: http.number("max_in_flight"),
+        max_connections: http.number("max_connections"),
+        serve_metrics,
+        client_address,
+        throttle,
+    }
+}
+
+/// Whether both cannot be bound at once. (Port 0 asks for any free port.)
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
+}
+
+fn client_address(values: &Values<'_>, findings: &mut Findings) -> ClientAddressSettings {
+    let mut trusted_proxies = Vec::new();
+    for text in values.texts("trusted_proxies") {
+        if let Some(network) = network(text) {
+            trusted_proxies.push(network);
+        } else {
+            let what = format!("{} is neither an address nor a network", quote(text));
+            let remedy = "write for example \"10.0.0.0/8\", \"192.0.2.7\" or \"::1\"";
+            values.problem(findings, "trusted_proxies", what, remedy);
+        }
+    }
+    if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+        let what = "trusts every address: anybody can say to be anybody";
+        values.warning(findings, "trusted_proxies", what, "name your own reverse proxies only");
+    }
+    let header = header_name(values, "header", values.choice("header"), findings);
+    let header = header.unwrap_or(ClientAddressSettings::default().header);
+    if header == http::header::FORWARDED {
+        let remedy = "have your proxy write X-Forwarded-For or X-Real-IP, and name that";
+        values.problem(findings, "header", "is RFC 7239's header, whose form is not read", remedy);
+    }
+    ClientAddressSettings { trusted_proxies, header }
+}
+
+/// An address is a network of one. IPv4 addresses in IPv6's clothes are IPv4: so are the peers they are compared with.
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(address.to_canonical()));
+    }
+    let network = text.parse::<IpNet>().ok()?.trunc();
+    let IpAddr::V4(mapped) = network.network().to_canonical() else { return Some(network) };
+    let prefix =
+        if network.max_prefix_len() == 128 { network.prefix_len().checked_sub(96)? } else { network.prefix_len() };
+    IpNet::new(mapped.into(), prefix).ok()
+}
+
+fn throttling(
+    values: &Values<'_>,
+    client: &ClientAddressSettings,
+    findings: &mut Findings,
+) -> Option<ThrottleSettings> {
+    let vary = if values.was_given("vary_by_headers") {
+        let names = values.texts("vary_by_headers");
+        Vary::Headers(names.iter().filter_map(|name| header_name(values, "vary_by_headers", name, findings)).collect())
+    } else {
+        Vary::ClientAddress
+    };
+    let per_second = NonZeroU32::new(values.optional_number("per_second")?)?;
+    if matches!(&vary, Vary::Headers(names) if !names.is_empty()) && client.trusted_proxies.is_empty() {
+        let what = "names headers that nobody is trusted to set: each address is a caller";
+        values.warning(findings, "vary_by_headers", what, "name your reverse proxies in client_ip.trusted_proxies");
+    }
+    Some(ThrottleSettings { per_second, burst: per_second, vary, max_keys: values.number("max_callers") })
+}
+
+fn header_name(values: &Values<'_>, key: &str, text: &str, findings: &mut Findings) -> Option<HeaderName> {
+    let name = HeaderName::try_from(text).ok();
+    if name.is_none() {
+        let what = format!("{} is not the name of a header", quote(text));
+        values.problem(findings, key, what, "write for example \"x-forwarded-for\"");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_may_be_written_in_any_form() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("10.1.2.3/8", Some("10.0.0.0/8")),
+            ("192.0.2.7", Some("192.0.2.7/32")),
+            ("::1", Some("::1/128")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1/32")),
+            ("::ffff:10.0.0.0/104", Some("10.0.0.0/8")),
+            ("fc00::/7", Some("fc00::/7")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("10.0.0.0/33", None),
+            ("proxy.example", None),
+            ("", None),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}
