@@ -17,6 +17,9 @@ use super::signature::ES256_BYTES;
 /// looks for it: then R's x coordinate may be r or r + n.
 pub const MAX_CANDIDATES: usize = 4;
 
+/// The length of a P-256 key as SPKI DER, its point written out in full.
+pub const SPKI_BYTES: usize = SPKI_PREFIX.len() + 65;
+
 /// What comes before the point in the SPKI DER of a P-256 key (RFC 5480 § 2): the algorithm `ecPublicKey`, the curve
 /// `secp256r1`, and a bit string of 65 bytes.
 const SPKI_PREFIX: [u8; 26] = [

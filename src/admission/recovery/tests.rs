@@ -62,7 +62,7 @@ fn two_signatures_leave_the_signers_key_alone() {
 #[test]
 fn the_recovered_key_is_written_as_the_signer_publishes_it() {
     let key = SigningKey::generate().verifying_key();
-    assert_eq!(key.spki_der().len(), 91);
+    assert_eq!(key.spki_der().len(), SPKI_BYTES);
     assert_eq!(key.spki_der()[..26], SPKI_PREFIX);
 }
 
