@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::file::{State, StoredServer};
+use super::state::{State, StoredServer};
 use crate::admission::key::VerifyingKey;
 use crate::notification::ServerId;
 
