@@ -60,6 +60,11 @@ impl VerifyingKey {
         Ok(Self { parsed: Arc::new(parsed), fingerprint })
     }
 
+    /// The SPKI DER it was made from: what is stored, and what the fingerprint is of.
+    pub fn spki_der(&self) -> &[u8] {
+        (*self.parsed).as_ref()
+    }
+
     /// Whether `signature` (64 bytes, r then s) is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()
@@ -83,6 +88,8 @@ impl PartialEq for VerifyingKey {
         self.fingerprint == other.fingerprint
     }
 }
+
+impl Eq for VerifyingKey {}
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,14 +2,15 @@
 //!
 //! The only way to an [`Admitted`] notification leads through [`Admission::admit`], and an `Admitted` is the only thing
 //! the relay takes: what was not checked cannot be sent.
-
 //!
 //! `registry` holds the servers and what each may do, `refusal` the ways to be refused, `rate` the arithmetic of limits,
 //! `addresses` who is turned away unseen; this module puts the steps of the decision in their order.
 
 mod addresses;
 pub mod key;
+pub mod learned;
 pub mod rate;
+pub mod recovery;
 mod refusal;
 pub mod registry;
 pub mod signature;
