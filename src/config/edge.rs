@@ -45,6 +45,7 @@ pub(super) fn http(
     let http = Values::check(document.section(&keys::HTTP), directory, findings);
     HttpSettings {
         listen,
+        tls: None,
         ops_listen,
         max_body_bytes: http.number("max_body"),
         header_timeout: http.duration("header_timeout"),

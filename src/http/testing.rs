@@ -28,6 +28,7 @@ pub(super) fn metrics() -> Metrics {
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: None,
         ops_listen: None,
         max_body_bytes: 64,
         header_timeout: LONG,
@@ -59,7 +60,7 @@ impl Server {
     pub(super) async fn serving(routes: Routes, limits: ConnectionLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown, metrics) = (listener.local_addr().unwrap(), Shutdown::new(), metrics());
-        let served = tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), routes));
+        let served = tokio::spawn(serve(listener, limits, None, metrics.listener("ingest"), shutdown.clone(), routes));
         Self { address, shutdown, served, metrics }
     }
 

@@ -61,6 +61,8 @@ pub struct Metrics {
     throttled: IntCounter,
     connections: IntGaugeVec,
     connections_accepted: IntCounterVec,
+    tls_handshake_failures: IntCounterVec,
+    ingest_certificate_expires: IntGaugeVec,
     target_ready: IntGaugeVec,
     credential_expires: IntGaugeVec,
 }
@@ -169,6 +171,23 @@ impl Metrics {
                 "Connections accepted from callers",
                 &["listener"],
             ),
+            tls_handshake_failures: counters(
+                r,
+                "pushrelay_tls_handshake_failures_total",
+                "Connections from callers that ended before they were private, by why",
+                &["reason"],
+            ),
+            // Without labels, and yet absent where there is no certificate: 0 would look like one that ended in 1970.
+            ingest_certificate_expires: registered(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "pushrelay_ingest_certificate_expires_timestamp_seconds",
+                        "When the certificate shown to callers ends, seconds after the Unix epoch; absent without TLS",
+                    ),
+                    &[],
+                ),
+            ),
             target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
             credential_expires: gauges(
                 "pushrelay_credential_expires_timestamp_seconds",
@@ -254,6 +273,16 @@ impl Metrics {
     /// A request was turned away because its client asks more often than it may.
     pub fn throttled(&self) {
         self.throttled.inc();
+    }
+
+    /// A connection did not become private.
+    pub fn tls_handshake_failed(&self, reason: &'static str) {
+        self.tls_handshake_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// When the certificate that callers are shown ends, in seconds after the Unix epoch.
+    pub fn set_ingest_certificate(&self, expires_at: u64) {
+        self.ingest_certificate_expires.with_label_values::<&str>(&[]).set(whole(expires_at));
     }
 
     /// How many requests are being worked on. Set when somebody looks rather than at each request.
