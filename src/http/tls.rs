@@ -7,6 +7,8 @@
 mod handshake;
 mod material;
 mod peer;
+#[cfg(test)]
+mod testing;
 
 use std::fs::File;
 use std::io::Read;

@@ -13,7 +13,7 @@ use super::{PeerIdentity, Tls};
 
 /// The answer to a request that came without TLS.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
-                          content-length: 54\r\n\r\nthis port speaks HTTPS: ask with https:// in the address\n";
+                          content-length: 57\r\n\r\nthis port speaks HTTPS: ask with https:// in the address\n";
 
 /// Bytes of a plain request that are read away. What is left when a connection is closed makes the kernel reset it, and the
 /// client may lose the answer.
