@@ -8,9 +8,9 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::document::Document;
+use super::files;
 use super::finding::{Findings, Place, quote};
 use super::keys;
-use super::files;
 use super::values::Values;
 use crate::http::{
     ClientAddressSettings, ClientCertificates, HttpSettings, ThrottleSettings, TlsFiles, TlsMaterial, TlsSettings, Vary,
@@ -66,7 +66,9 @@ pub(super) fn http(
 /// TLS on `listen`. `None` without it, and if anything about it is wrong; what, is among the findings then.
 fn private(tls: &Values<'_>, probes_on_listen: bool, findings: &mut Findings) -> Option<TlsSettings> {
     let given = keys::TLS.keys.iter().map(|key| key.name).find(|name| tls.was_given(name))?;
-    for (name, what) in [("certificate_file", "the path of the certificate"), ("key_file", "the path of its private key")] {
+    for (name, what) in
+        [("certificate_file", "the path of the certificate"), ("key_file", "the path of its private key")]
+    {
         if !tls.was_given(name) {
             let missing = format!("is missing, and {given} is given: TLS needs certificate_file and key_file");
             tls.problem(findings, name, missing, tls.how_to_give(name, what));

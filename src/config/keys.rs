@@ -167,7 +167,12 @@ pub(super) static TLS: Group = Group {
             Absent("connections are plain"),
             "The certificate, followed by those between it and an authority that chat servers know.",
         ),
-        key("key_file", Kind::File, Absent("connections are plain"), "The certificate's private key, without a password."),
+        key(
+            "key_file",
+            Kind::File,
+            Absent("connections are plain"),
+            "The certificate's private key, without a password.",
+        ),
         key(
             "client_ca_file",
             Kind::File,

@@ -14,6 +14,7 @@ use crate::config::kind::{Kind, Shape};
 mod problems;
 mod reference;
 mod template;
+mod tls;
 mod whole;
 
 /// A directory with `pushrelay.toml` in it.

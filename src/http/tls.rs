@@ -8,7 +8,7 @@ mod handshake;
 mod material;
 mod peer;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use std::fs::File;
 use std::io::Read;
@@ -221,7 +221,8 @@ impl Tls {
         self.config.store(Arc::new(server_config(&material, &self.clock)));
         self.metrics.set_ingest_certificate(material.not_after);
         *in_use = material.digest;
-        material.say(self.clock.unix_seconds(), "the TLS files were read again: new connections use what they hold now");
+        material
+            .say(self.clock.unix_seconds(), "the TLS files were read again: new connections use what they hold now");
         Ok(Changed::Replaced)
     }
 }
@@ -266,12 +267,11 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
 /// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1. Early data stays off, as rustls has it: it can be replayed.
 fn server_config(material: &Material, clock: &Clock) -> ServerConfig {
     let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(Arc::clone(&material.certified)));
-    let mut config =
-        ServerConfig::builder_with_details(crypto_provider(), Arc::new(Time(clock.clone())))
-            .with_safe_default_protocol_versions()
-            .expect("aws-lc-rs has cipher suites for both versions")
-            .with_client_cert_verifier(material.clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
-            .with_cert_resolver(resolver);
+    let mut config = ServerConfig::builder_with_details(crypto_provider(), Arc::new(Time(clock.clone())))
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs has cipher suites for both versions")
+        .with_client_cert_verifier(material.clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // The client keeps its session, encrypted with a key that changes every six hours: nothing to remember for us.
     match Ticketer::new() {

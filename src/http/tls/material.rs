@@ -200,7 +200,11 @@ fn pair(certificates: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>)
 fn client_verifier(pem: &[u8], policy: ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, Fault> {
     const KEY: &str = "client_ca_file";
     let unusable = || {
-        fault(KEY, "holds something that is no certificate of an authority", "give the certificates that issue those of your clients")
+        fault(
+            KEY,
+            "holds something that is no certificate of an authority",
+            "give the certificates that issue those of your clients",
+        )
     };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(KEY, pem)? {

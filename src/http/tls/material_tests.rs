@@ -1,7 +1,7 @@
 //! What operators put into the files.
 
-use crate::http::tls::testing::{Authority, Leaf};
 use super::*;
+use crate::http::tls::testing::{Authority, Leaf};
 
 fn read(certificate: &str, key: &str, clients: Option<&str>) -> Result<Material, Vec<Fault>> {
     let files = Files {
@@ -62,8 +62,14 @@ fn every_way_the_files_can_be_wrong_is_told_with_its_key_and_a_remedy() {
         ((certificate.clone(), other.key.clone()), ("key_file", "does not belong to the certificate")),
         ((format!("{middle}{certificate}"), key.clone()), ("certificate_file", "was not issued by number 2")),
         ((middle.clone() + &root, key.clone()), ("key_file", "does not belong")),
-        ((format!("{certificate}{root}{middle}"), key.clone()), ("certificate_file", "number 1 was not issued by number 2")),
-        ((format!("{certificate}{certificate}"), key.clone()), ("certificate_file", "write the server's own certificate first")),
+        (
+            (format!("{certificate}{root}{middle}"), key.clone()),
+            ("certificate_file", "number 1 was not issued by number 2"),
+        ),
+        (
+            (format!("{certificate}{certificate}"), key.clone()),
+            ("certificate_file", "write the server's own certificate first"),
+        ),
         ((String::new(), key.clone()), ("certificate_file", "holds no readable certificate")),
         ((key.clone(), key.clone()), ("certificate_file", "-----BEGIN CERTIFICATE-----")),
         ((damaged.to_owned(), key.clone()), ("certificate_file", "damaged certificate (number 1)")),
@@ -77,7 +83,10 @@ fn every_way_the_files_can_be_wrong_is_told_with_its_key_and_a_remedy() {
     ] {
         let (certificate, key) = files;
         let found = faults(&certificate, &key, None);
-        assert!(found.len() == 1 && found[0].0 == expected.0 && found[0].1.contains(expected.1), "{expected:?}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].0 == expected.0 && found[0].1.contains(expected.1),
+            "{expected:?}: {found:?}"
+        );
     }
     for clients in ["", damaged, &key] {
         assert_eq!(faults(&certificate, &key, Some(clients))[0].0, "client_ca_file");
