@@ -122,17 +122,12 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 fn client_address(values: &Values<'_>, findings: &mut Findings) -> ClientAddressSettings {
     let mut trusted_proxies = Vec::new();
     for text in values.texts("trusted_proxies") {
-        match network(text) {
-            Some(network) => trusted_proxies.push(network),
-            None => {
-                let what = format!("{} is neither an address nor a network", quote(text));
-                values.problem(
-                    findings,
-                    "trusted_proxies",
-                    what,
-                    "write for example \"10.0.0.0/8\", \"192.0.2.7\" or \"::1\"",
-                );
-            }
+        if let Some(network) = network(text) {
+            trusted_proxies.push(network);
+        } else {
+            let what = format!("{} is neither an address nor a network", quote(text));
+            let remedy = "write for example \"10.0.0.0/8\", \"192.0.2.7\" or \"::1\"";
+            values.problem(findings, "trusted_proxies", what, remedy);
         }
     }
     if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {

@@ -4,6 +4,8 @@
 //! It knows no route and no notification. What it owns is what a connection may cost: how many there are, how long one
 //! may dawdle, how much it may buffer; and that a handler's panic costs one request and not its connection.
 
+mod secure;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,14 +21,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::pace::{Pace, PacedStream, Patience};
-use super::tls::{self, Peer, Secured, Tls};
+use super::tls::{Peer, Tls};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ListenerMetrics;
 
@@ -93,7 +95,7 @@ pub(super) async fn serve(
 ) {
     let (stage, _) = watch::channel(Stage::Running);
     let protocols = Arc::new(Protocols::new(&stage));
-    let begin = |(stream, address, slot): Accepted| {
+    let start = |(stream, address, slot): Accepted| {
         let serving = Serving {
             open: Open::new(metrics.clone(), slot),
             protocols: Arc::clone(&protocols),
@@ -104,7 +106,7 @@ pub(super) async fn serve(
         // Two kinds of tasks: a plain connection need not reserve the room that a handshake takes.
         match &tls {
             None => tokio::spawn(plain(stream, address, serving)),
-            Some(tls) => tokio::spawn(secure(stream, address, Arc::clone(tls), serving)),
+            Some(tls) => tokio::spawn(secure::connection(stream, address, Arc::clone(tls), serving)),
         };
     };
     let mut acceptor = Acceptor {
@@ -119,11 +121,11 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             () = &mut begun => break,
-            accepted = acceptor.accept() => begin(accepted),
+            accepted = acceptor.accept() => start(accepted),
         }
     }
     // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
-    acceptor.left().into_iter().for_each(begin);
+    acceptor.left().into_iter().for_each(start);
 
     stage.send_replace(Stage::Draining);
     tokio::select! {
@@ -327,85 +329,6 @@ async fn plain(stream: TcpStream, address: IpAddr, mut serving: Serving) {
     converse(stream, Peer { address, identity: None }, speaks, serving).await;
 }
 
-/// Serves one connection over TLS.
-async fn secure(stream: TcpStream, address: IpAddr, tls: Arc<Tls>, mut serving: Serving) {
-    let _ = stream.set_nodelay(true);
-    // Boxed: large, and over soon.
-    let Some(Secured { mut stream, identity, http2 }) = Box::pin(handshake(stream, &tls, &mut serving)).await else {
-        return;
-    };
-    drop(tls);
-    let speaks = if http2 {
-        Speaks::Http2
-    } else {
-        // A stop that began during the handshake: the request can only come now.
-        let late = *serving.stage.borrow() != Stage::Running;
-        tokio::select! {
-            biased;
-            first = tokio::time::timeout(serving.limits.silence_timeout, stream.fill_buf()) => match first {
-                Ok(Ok([_, ..])) => Speaks::Http1,
-                Ok(_) | Err(_) => return,
-            },
-            () = serving.told_to_stop() => {
-                if !late && !has_come(stream.get_ref().0) {
-                    return;
-                }
-                match tokio::time::timeout(serving.limits.header_timeout, stream.fill_buf()).await {
-                    Ok(Ok([_, ..])) => serving.once(),
-                    Ok(_) | Err(_) => return,
-                }
-            }
-        }
-    };
-    converse(stream, Peer { address, identity }, speaks, serving).await;
-}
-
-/// Shakes hands, in as much time as headers may take. `None` if that failed, which has been counted then.
-async fn handshake(stream: TcpStream, tls: &Tls, serving: &mut Serving) -> Option<Secured> {
-    let mut dropped = serving.stage.clone();
-    let shaken = async {
-        let mut first = [0];
-        tokio::select! {
-            biased;
-            came = stream.peek(&mut first) => {
-                // Hung up without a word: a probe of the port.
-                if !matches!(came, Ok(1..)) {
-                    return None;
-                }
-            }
-            () = serving.told_to_stop() => {
-                if !has_come(&stream) {
-                    return None;
-                }
-                stream.peek(&mut first).await.ok()?;
-            }
-        }
-        if tls::is_plain_http(&first) {
-            tls::turn_away_plain_http(stream).await;
-            return Some(Err(tls::Failure::PlainHttp));
-        }
-        Some(tls.accept(stream).await)
-    };
-    let result = tokio::select! {
-        shaken = tokio::time::timeout(serving.limits.header_timeout, shaken) => {
-            shaken.unwrap_or(Some(Err(tls::Failure::Timeout)))?
-        }
-        _ = dropped.wait_for(|stage| *stage == Stage::Dropped) => return None,
-    };
-    match result {
-        Ok(secured) => Some(secured),
-        Err(failure) => {
-            tls.failed(&failure);
-            None
-        }
-    }
-}
-
-/// Whether the kernel holds bytes of a connection that nobody has read.
-fn has_come(stream: &TcpStream) -> bool {
-    rustix::net::recv(stream, &mut [0; 1][..], RecvFlags::PEEK).is_ok_and(|(length, _)| length > 0)
-}
-
 /// Speaks HTTP on a connection until it ends, dawdles or is told to.
 async fn converse<S>(stream: S, peer: Peer, speaks: Speaks, serving: Serving)
 where
@@ -505,7 +428,9 @@ pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What a listener hands its requests to, each with who is at the other end of its connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Routes(Arc<dyn Fn(Request<Incoming>, &Peer) -> Answering + Send + Sync>);
+pub(super) struct Routes(Arc<Answers>);
+
+type Answers = dyn Fn(Request<Incoming>, &Peer) -> Answering + Send + Sync;
 
 impl Routes {
     pub(super) fn new(answer: impl Fn(Request<Incoming>, &Peer) -> Answering + Send + Sync + 'static) -> Self {

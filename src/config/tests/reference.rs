@@ -227,7 +227,7 @@ fn requests_are_slowed_down_as_the_reference_does_it() {
         let http = loaded_file(&directory, &json).unwrap().settings.http;
         let throttle = http.throttle.map(|throttle| {
             let Vary::Headers(names) = throttle.vary else { panic!("by address") };
-            let names = names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
             (throttle.per_second.get(), names, throttle.max_keys)
         });
         assert_eq!(

@@ -1,6 +1,7 @@
 //! What operators put into the files.
 
 use super::*;
+use crate::http::tls::Standing;
 use crate::http::tls::testing::{Authority, Leaf};
 
 fn read(certificate: &str, key: &str, clients: Option<&str>) -> Result<Material, Vec<Fault>> {
@@ -106,4 +107,22 @@ fn a_problem_names_the_file_and_never_shows_what_is_in_it() {
     assert_eq!(problem.to_string(), "tls.key_file (`/etc/relay.key`) holds no key; put one there");
     let secret = faults("-----BEGIN CANARY-----", "-----BEGIN PRIVATE KEY-----\nCANARY\n", Some("CANARY"));
     assert!(secret.iter().all(|(_, text)| !text.contains("CANARY")), "{secret:?}");
+}
+
+#[test]
+fn how_a_certificate_stands_is_said_in_days() {
+    let Leaf { certificate, key } = Authority::new("root").issue("relay.example", (2025, 2027));
+    let material = read(&certificate, &key, None).unwrap();
+    let day = 24 * 60 * 60;
+    for (now, standing) in [
+        (material.not_before - 1, Standing::Refused("is not valid yet")),
+        (material.not_before, Standing::Good(730)),
+        (material.not_after - 30 * day, Standing::Good(30)),
+        (material.not_after - 30 * day + 1, Standing::EndsSoon(29)),
+        (material.not_after, Standing::EndsSoon(0)),
+        (material.not_after + 1, Standing::Refused("has expired")),
+    ] {
+        assert_eq!(material.standing(now), standing, "{now}");
+    }
+    assert_eq!(material.ends(), "2027-01-01T00:00:00Z");
 }

@@ -492,21 +492,3 @@ impl Relay {
         metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
     }
 }
-
-#[test]
-fn how_a_certificate_stands_is_said_in_days() {
-    let leaf = Authority::new("of relays").issue("relay.example", YEARS);
-    let material = Installed::new(&leaf, None).settings(ClientCertificates::Optional).material;
-    let day = 24 * 60 * 60;
-    for (now, standing) in [
-        (material.not_before - 1, Standing::Refused("is not valid yet")),
-        (material.not_before, Standing::Good(730)),
-        (material.not_after - 30 * day, Standing::Good(30)),
-        (material.not_after - 30 * day + 1, Standing::EndsSoon(29)),
-        (material.not_after, Standing::EndsSoon(0)),
-        (material.not_after + 1, Standing::Refused("has expired")),
-    ] {
-        assert_eq!(material.standing(now), standing, "{now}");
-    }
-    assert_eq!(material.ends(), "2027-01-01T00:00:00Z");
-}
