@@ -144,7 +144,7 @@ pub(super) static HTTP: Group = Group {
             Default("10000"),
             "The most requests worked on at once; more are answered with 503. Memory: a few KiB each, `max_body` at worst.",
         ),
-        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB.
+        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB, 22 over TLS.
         key(
             "max_connections",
             Kind::Count(1, 1_000_000),

@@ -83,8 +83,8 @@ enum Stage {
     Dropped,
 }
 
-/// Serves `listener`, over TLS if there is any, until `shutdown` begins, then lets running requests finish; ends when the last connection has ended,
-/// or at once when `shutdown` is forced.
+/// Serves `listener`, over TLS if there is any, until `shutdown` begins, then lets running requests finish; ends when the
+/// last connection has ended, or at once when `shutdown` is forced.
 pub(super) async fn serve(
     listener: TcpListener,
     limits: ConnectionLimits,

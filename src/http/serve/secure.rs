@@ -34,9 +34,13 @@ pub(super) async fn connection(stream: TcpStream, address: IpAddr, tls: Arc<Tls>
                 if !late && !has_come(stream.get_ref().0) {
                     return;
                 }
-                match tokio::time::timeout(serving.limits.header_timeout, stream.fill_buf()).await {
-                    Ok(Ok([_, ..])) => serving.once(),
-                    Ok(_) | Err(_) => return,
+                let mut dropped = serving.stage.clone();
+                tokio::select! {
+                    first = tokio::time::timeout(serving.limits.header_timeout, stream.fill_buf()) => match first {
+                        Ok(Ok([_, ..])) => serving.once(),
+                        Ok(_) | Err(_) => return,
+                    },
+                    _ = dropped.wait_for(|stage| *stage == Stage::Dropped) => return,
                 }
             }
         }
