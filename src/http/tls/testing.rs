@@ -149,3 +149,8 @@ pub(in crate::http) async fn dial(
     let name = ServerName::try_from("relay.example").unwrap();
     TlsConnector::from(Arc::clone(config)).connect(name, TcpStream::connect(address).await.unwrap()).await
 }
+
+/// The certificates that the relay has shown.
+pub(in crate::http) fn shown(stream: &TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
+    stream.get_ref().1.peer_certificates().unwrap().iter().map(|der| der.clone().into_owned()).collect()
+}

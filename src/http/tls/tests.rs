@@ -4,13 +4,12 @@ use std::fs;
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::testing::{Authority, Installed, Leaf, client, client_of, client_with, dial};
+use super::testing::{Authority, Installed, Leaf, client, client_of, client_with, dial, shown};
 use super::*;
 use crate::http::serve::{ConnectionLimits, Routes};
 use crate::http::testing::{Client, ROOMY, Reply, Server};
@@ -112,10 +111,6 @@ impl Relay {
     fn reload(&self) -> Result<Changed, Problem> {
         self.server.reload.as_ref().unwrap().reload()
     }
-}
-
-fn shown(stream: &tokio_rustls::client::TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
-    stream.get_ref().1.peer_certificates().unwrap().iter().map(|der| der.clone().into_owned()).collect()
 }
 
 #[tokio::test]
