@@ -7,6 +7,7 @@ use clap::Args;
 use super::Failure;
 use crate::clock::Clock;
 use crate::config;
+use crate::http::Standing;
 use crate::sender::Sender;
 use crate::sender::apns::KeysInUse;
 
@@ -48,6 +49,15 @@ impl Check {
         }
         for warning in &loaded.warnings {
             println!("warning: {warning}");
+        }
+        if let Some(tls) = &loaded.settings.http.tls {
+            match tls.standing(Clock::System.unix_seconds()) {
+                Standing::Good(_) => lines.push(format!("TLS: the certificate ends on {}", tls.ends())),
+                Standing::EndsSoon(_) => println!("warning: TLS: the certificate ends soon, on {}", tls.ends()),
+                Standing::Refused(why) => {
+                    println!("warning: TLS: the certificate {why}: chat servers refuse it (it ends on {})", tls.ends());
+                }
+            }
         }
         for line in lines {
             println!("{line}");

@@ -1,4 +1,4 @@
-//! `[http]`, `[throttle]`, `[client_ip]` and `[ops]`: addresses and limits of the HTTP side.
+//! `[http]`, `[tls]`, `[throttle]`, `[client_ip]` and `[ops]`: addresses and limits of the HTTP side.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -8,10 +8,13 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::document::Document;
+use super::files;
 use super::finding::{Findings, Place, quote};
 use super::keys;
 use super::values::Values;
-use crate::http::{ClientAddressSettings, HttpSettings, ThrottleSettings, Vary};
+use crate::http::{
+    ClientAddressSettings, ClientCertificates, HttpSettings, ThrottleSettings, TlsFiles, TlsMaterial, TlsSettings, Vary,
+};
 
 /// Builds the settings of the edge. `listen` comes with its place unless it was wrong.
 pub(super) fn http(
@@ -42,9 +45,12 @@ pub(super) fn http(
     let client_address = client_address(&client_ip, findings);
     let throttle = Values::check(document.section(&keys::THROTTLE), directory, findings);
     let throttle = throttling(&throttle, &client_address, findings);
+    let tls = Values::check(document.section(&keys::TLS), directory, findings);
+    let tls = private(&tls, ops_listen.is_none(), findings);
     let http = Values::check(document.section(&keys::HTTP), directory, findings);
     HttpSettings {
         listen,
+        tls,
         ops_listen,
         max_body_bytes: http.number("max_body"),
         header_timeout: http.duration("header_timeout"),
@@ -54,6 +60,56 @@ pub(super) fn http(
         serve_metrics,
         client_address,
         throttle,
+    }
+}
+
+/// TLS on `listen`. `None` without it, and if anything about it is wrong; what, is among the findings then.
+fn private(tls: &Values<'_>, probes_on_listen: bool, findings: &mut Findings) -> Option<TlsSettings> {
+    let given = keys::TLS.keys.iter().map(|key| key.name).find(|name| tls.was_given(name))?;
+    for (name, what) in
+        [("certificate_file", "the path of the certificate"), ("key_file", "the path of its private key")]
+    {
+        if !tls.was_given(name) {
+            let missing = format!("is missing, and {given} is given: TLS needs certificate_file and key_file");
+            tls.problem(findings, name, missing, tls.how_to_give(name, what));
+        }
+    }
+    let client_certificates = match tls.choice("client_certificates") {
+        "required" => ClientCertificates::Required,
+        _ => ClientCertificates::Optional,
+    };
+    if !tls.was_given("client_ca_file") && tls.was_given("client_certificates") {
+        let what = "has no meaning without client_ca_file: nobody is asked for a certificate";
+        tls.problem(findings, "client_certificates", what, "name the authority of the clients, or take it out");
+    } else if client_certificates == ClientCertificates::Required && probes_on_listen {
+        let what = "asks probes and scrapers for certificates too: health and metrics are on the same address";
+        tls.warning(findings, "client_certificates", what, "give them their own with ops.listen");
+    }
+    let key_file = tls.path("key_file");
+    if key_file.as_deref().is_some_and(files::is_world_readable) {
+        let what = "names a private key that everybody on this machine may read";
+        tls.warning(findings, "key_file", what, "chmod o-r the file; if others use this machine, replace the key");
+    }
+    // All are read before the first missing one ends this, so that each is reported.
+    let [certificate, key] = ["certificate_file", "key_file"].map(|name| tls.file(name, findings));
+    let client_ca = tls.file("client_ca_file", findings);
+    if tls.was_given("client_ca_file") && client_ca.is_none() {
+        return None;
+    }
+    let contents = TlsFiles { certificate_file: certificate?, key_file: key?, client_ca_file: client_ca };
+    let files = TlsFiles {
+        certificate_file: tls.path("certificate_file")?,
+        key_file: key_file?,
+        client_ca_file: tls.path("client_ca_file"),
+    };
+    match TlsMaterial::from_pem(&contents, client_certificates) {
+        Ok(material) => Some(TlsSettings { files, client_certificates, material }),
+        Err(faults) => {
+            for fault in faults {
+                tls.problem(findings, fault.key, fault.what, fault.remedy);
+            }
+            None
+        }
     }
 }
 

@@ -58,8 +58,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 10] =
-    [&TOP, &HTTP, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 11] =
+    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -151,12 +151,47 @@ pub(super) static HTTP: Group = Group {
             Default("10000"),
             "The most requests worked on at once; more are answered with 503. Memory: a few KiB each, `max_body` at worst.",
         ),
-        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB.
+        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB, 22 over TLS.
         key(
             "max_connections",
             Kind::Count(1, 1_000_000),
             Default("16384"),
             "The most open connections of chat servers. Each needs a file descriptor: see `LimitNOFILE`, `ulimit -n`.",
+        ),
+    ],
+};
+
+/// Privacy of the connections of chat servers.
+pub(super) static TLS: Group = Group {
+    name: "tls",
+    repeated: false,
+    about: "TLS on `listen`. Without it connections are plain: then keep a reverse proxy before the relay, or a network of \
+            your own. `ops.listen` is always plain. All files are PEM and are read again every minute: see [tls.md](tls.md).",
+    keys: &[
+        key(
+            "certificate_file",
+            Kind::File,
+            Absent("connections are plain"),
+            "The certificate, followed by those between it and an authority that chat servers know.",
+        ),
+        key(
+            "key_file",
+            Kind::File,
+            Absent("connections are plain"),
+            "The certificate's private key, without a password.",
+        ),
+        key(
+            "client_ca_file",
+            Kind::File,
+            Absent("clients are not asked for certificates"),
+            "Authorities whose certificates say who a client is.",
+        ),
+        key(
+            "client_certificates",
+            Kind::Choice(&["optional", "required"]),
+            Default("optional"),
+            "With `client_ca_file`: `optional` serves clients without a certificate too, `required` does not. One that \
+             is expired or from elsewhere is refused in both cases.",
         ),
     ],
 };

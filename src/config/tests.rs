@@ -15,6 +15,7 @@ mod problems;
 mod reference;
 mod servers_directory;
 mod template;
+mod tls;
 mod whole;
 
 /// A directory with `pushrelay.toml` in it.

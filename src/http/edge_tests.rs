@@ -24,6 +24,10 @@ impl Running {
     }
 
     async fn with(mode: AuthMode, separate_ops: bool, throttle: Option<ThrottleSettings>) -> Self {
+        Self::of(mode, separate_ops, HttpSettings { throttle, ..testing::settings() }).await
+    }
+
+    async fn of(mode: AuthMode, separate_ops: bool, settings: HttpSettings) -> Self {
         let (clock, metrics, shutdown) = (Clock::manual(1_000), Arc::new(testing::metrics()), Shutdown::new());
         let admission = AdmissionSettings {
             mode,
@@ -35,7 +39,7 @@ impl Running {
         };
         let delivery = DeliverySettings { deadline: LONG, attempt_timeout: LONG, max_attempts: 1, first_pause: LONG };
         let edge = Edge::new(
-            &HttpSettings { max_body_bytes: 1024, throttle, ..testing::settings() },
+            &HttpSettings { max_body_bytes: 1024, ..settings },
             Compatibility::Improved,
             Build { version: "1.2.3", hash: "abc" },
             Arc::new(Admission::new(admission, clock.clone())),
@@ -183,4 +187,25 @@ async fn while_it_drains_the_relay_says_so_and_the_last_request_is_answered() {
 
     assert_eq!(busy.ask(rest).await.status, 200);
     edge.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn with_tls_chat_servers_are_served_over_it_and_the_listener_for_operators_stays_plain() {
+    let authority = tls::testing::Authority::new("of relays");
+    let installed = tls::testing::Installed::new(&authority.issue("relay.example", (2025, 2027)), None);
+    let settings = HttpSettings { tls: Some(installed.settings(ClientCertificates::Optional)), ..testing::settings() };
+    let edge = Running::of(AuthMode::Off, true, settings).await;
+    let config = Arc::new(tls::testing::client(&authority));
+    let mut client = Client::over(tls::testing::dial(edge.ingest, &config).await.unwrap());
+    assert_eq!(client.ask(&testing::post(SEND_PUSH, PUSH)).await.status, 200);
+    assert_eq!(get(edge.ingest, "/version").await.status, 400);
+    let metrics = get(edge.ops, "/metrics").await.body;
+    assert!(metrics.contains("\npushrelay_tls_handshake_failures_total{reason=\"plain_http\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\npushrelay_ingest_certificate_expires_timestamp_seconds 1798761600\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn without_tls_no_metric_speaks_of_a_certificate() {
+    let edge = Running::start(AuthMode::Off, true).await;
+    assert!(!get(edge.ops, "/metrics").await.body.contains("pushrelay_ingest_certificate"));
 }

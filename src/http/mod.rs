@@ -3,7 +3,7 @@
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
 //! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a
-//! request is, `throttle` how often anyone may ask.
+//! request is, `throttle` how often anyone may ask, `tls` how connections of chat servers are kept private.
 
 mod answer;
 mod client_address;
@@ -17,6 +17,7 @@ mod serve;
 #[cfg(test)]
 mod testing;
 mod throttle;
+mod tls;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,6 +31,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::{Method, Request};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
 
 use crate::admission::{Admission, Caller};
@@ -43,16 +45,23 @@ use limits::Gate;
 use ops::Ops;
 use serve::{ConnectionLimits, Routes, serve};
 use throttle::Throttle;
+use tls::Tls;
 
 pub use client_address::ClientAddressSettings;
 pub use throttle::{ThrottleSettings, Vary};
+pub use tls::{
+    Changed, ClientCertificates, Fault as TlsFault, Files as TlsFiles, Material as TlsMaterial, Peer, PeerIdentity,
+    Problem as TlsProblem, San, Standing, TlsReload, TlsSettings,
+};
 
 /// Addresses and limits of the HTTP side.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// Where chat servers post to.
     pub listen: SocketAddr,
-    /// A separate address for health and metrics; without one they are on `listen`.
+    /// TLS on `listen`; without it connections are plain.
+    pub tls: Option<TlsSettings>,
+    /// A separate address for health and metrics, always plain; without one they are on `listen`.
     pub ops_listen: Option<SocketAddr>,
     /// The largest body, bytes.
     pub max_body_bytes: usize,
@@ -101,6 +110,7 @@ pub struct Edge {
     client_address: ClientAddressSettings,
     compatibility: Compatibility,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     serve_metrics: bool,
     build: Build,
 }
@@ -125,6 +135,7 @@ impl Edge {
         let throttle = settings.throttle.as_ref().map(|throttle| {
             Arc::new(Throttle::new(throttle, settings.client_address.clone(), Arc::clone(&metrics), clock.clone()))
         });
+        let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, Arc::clone(&metrics), clock));
         Self {
             relay,
             admission,
@@ -138,9 +149,15 @@ impl Edge {
                 header_timeout: settings.header_timeout,
                 silence_timeout: pace::IDLE_TIMEOUT,
             },
+            tls,
             serve_metrics: settings.serve_metrics,
             build,
         }
+    }
+
+    /// Reads the files of TLS again when asked to; absent where there is no TLS.
+    pub fn tls_reload(&self) -> Option<TlsReload> {
+        self.tls.as_ref().map(Tls::reloader)
     }
 
     /// Serves chat servers on `ingest`, and probes and scrapers on `ops` (or on `ingest` too, without it), until
@@ -149,6 +166,8 @@ impl Edge {
     /// The listener for operators outlives the other: it says that the relay is draining while it is.
     pub async fn run(self, ingest: TcpListener, ops: Option<TcpListener>, shutdown: Shutdown) {
         let edge = Arc::new(self);
+        let _watch = edge.tls_reload().map(|reload| AbortOnDropHandle::new(tokio::spawn(reload.watch())));
+        let tls = edge.tls.clone();
         let probes = ops::probes(Arc::new(Ops {
             readiness: Box::new({
                 let relay = Arc::clone(&edge.relay);
@@ -168,14 +187,14 @@ impl Edge {
         let Some(ops) = ops else {
             let listener = edge.metrics.listener("ingest");
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
-            return serve(ingest, edge.limits, listener, shutdown, routes).await;
+            return serve(ingest, edge.limits, tls, listener, shutdown, routes).await;
         };
         let limits = ConnectionLimits { max_connections: OPS_CONNECTIONS, ..edge.limits };
         let end = Shutdown::new();
-        let serve_ops = serve(ops, limits, edge.metrics.listener("ops"), end.clone(), routes(probes));
+        let serve_ops = serve(ops, limits, None, edge.metrics.listener("ops"), end.clone(), routes(probes));
         let serve_ingest = async {
             let routes = ingest_routes(Arc::clone(&edge), pushes);
-            serve(ingest, edge.limits, edge.metrics.listener("ingest"), shutdown, routes).await;
+            serve(ingest, edge.limits, tls, edge.metrics.listener("ingest"), shutdown, routes).await;
             // The process is about to end: nobody needs the rest of a scrape.
             end.force();
         };
@@ -199,7 +218,7 @@ fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
     let throttle = edge.throttle.clone();
     let unlimited = Routes::new(move |request, peer| {
         if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
-            let caller = Caller { address: edge.client_address.client(peer, request.headers()) };
+            let caller = Caller { address: edge.client_address.client(peer.address, request.headers()) };
             let (edge, body) = (Arc::clone(&edge), request.into_body());
             Box::pin(async move { edge.send_push(caller, body).await })
         } else {

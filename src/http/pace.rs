@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How long a connection may stay open without a request: 120 s. Longer than the 90 s for which Go's client keeps one, so that
@@ -113,8 +112,8 @@ impl Drop for Request {
 
 /// A connection's stream that tells its [`Pace`] when bytes come.
 #[derive(Debug)]
-pub(super) struct PacedStream {
-    stream: TcpStream,
+pub(super) struct PacedStream<S> {
+    stream: S,
     pace: Arc<Pace>,
     opening: Opening,
 }
@@ -143,13 +142,13 @@ impl Opening {
     }
 }
 
-impl PacedStream {
-    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
+impl<S> PacedStream<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
         Self { stream, pace, opening: Opening::Undecided(0) }
     }
 }
 
-impl AsyncRead for PacedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -166,7 +165,7 @@ impl AsyncRead for PacedStream {
     }
 }
 
-impl AsyncWrite for PacedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -195,6 +194,7 @@ impl AsyncWrite for PacedStream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -252,7 +252,7 @@ mod tests {
     }
 
     /// A stream that has read `opening`, and its other end.
-    async fn opened_with(opening: &[u8]) -> (PacedStream, TcpStream) {
+    async fn opened_with(opening: &[u8]) -> (PacedStream<TcpStream>, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let pace = Pace::new(SECOND, Instant::now());

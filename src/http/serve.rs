@@ -1,7 +1,10 @@
-//! Accepts connections and speaks HTTP/1.1 and HTTP/2 (with prior knowledge) on them until told to stop.
+//! Accepts connections and speaks HTTP/1.1 and HTTP/2 (with prior knowledge, or as agreed on over TLS) on them until told
+//! to stop.
 //!
 //! It knows no route and no notification. What it owns is what a connection may cost: how many there are, how long one
 //! may dawdle, how much it may buffer; and that a handler's panic costs one request and not its connection.
+
+mod secure;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,12 +21,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::pace::{Pace, PacedStream, Patience};
+use super::tls::{Peer, Tls};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ListenerMetrics;
 
@@ -78,17 +83,32 @@ enum Stage {
     Dropped,
 }
 
-/// Serves `listener` until `shutdown` begins, then lets running requests finish; ends when the last connection has ended,
-/// or at once when `shutdown` is forced.
+/// Serves `listener`, over TLS if there is any, until `shutdown` begins, then lets running requests finish; ends when the
+/// last connection has ended, or at once when `shutdown` is forced.
 pub(super) async fn serve(
     listener: TcpListener,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: ListenerMetrics,
     shutdown: Shutdown,
     routes: Routes,
 ) {
     let (stage, _) = watch::channel(Stage::Running);
     let protocols = Arc::new(Protocols::new(&stage));
+    let start = |(stream, address, slot): Accepted| {
+        let serving = Serving {
+            open: Open::new(metrics.clone(), slot),
+            protocols: Arc::clone(&protocols),
+            limits,
+            stage: stage.subscribe(),
+            routes: routes.clone(),
+        };
+        // Two kinds of tasks: a plain connection need not reserve the room that a handshake takes.
+        match &tls {
+            None => tokio::spawn(plain(stream, address, serving)),
+            Some(tls) => tokio::spawn(secure::connection(stream, address, Arc::clone(tls), serving)),
+        };
+    };
     let mut acceptor = Acceptor {
         listener,
         slots: Arc::new(Semaphore::new(limits.max_connections)),
@@ -98,19 +118,14 @@ pub(super) async fn serve(
 
     let mut begun = pin!(shutdown.begun());
     loop {
-        let (stream, peer, slot) = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut begun => break,
-            accepted = acceptor.accept() => accepted,
-        };
-        let open = Open::new(metrics.clone(), slot);
-        tokio::spawn(connection(stream, peer, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
+            accepted = acceptor.accept() => start(accepted),
+        }
     }
     // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
-    for (stream, peer, slot) in acceptor.left() {
-        let open = Open::new(metrics.clone(), slot);
-        tokio::spawn(connection(stream, peer, open, Arc::clone(&protocols), limits, stage.subscribe(), routes.clone()));
-    }
+    acceptor.left().into_iter().for_each(start);
 
     stage.send_replace(Stage::Draining);
     tokio::select! {
@@ -122,6 +137,9 @@ pub(super) async fn serve(
     }
 }
 
+/// A connection, its peer and its slot.
+type Accepted = (TcpStream, IpAddr, OwnedSemaphorePermit);
+
 /// Accepts connections as long as there are slots for them.
 struct Acceptor {
     listener: TcpListener,
@@ -132,8 +150,8 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// The next connection, its peer and its slot. Does not fail: it waits until accepting works again.
-    async fn accept(&mut self) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
+    /// The next connection. Does not fail: it waits until accepting works again.
+    async fn accept(&mut self) -> Accepted {
         if self.slots.available_permits() == 0 && self.warned.is_none_or(|then| then.elapsed() >= FULL_WARNING_INTERVAL)
         {
             self.warned = Some(Instant::now());
@@ -161,7 +179,7 @@ impl Acceptor {
 impl Acceptor {
     /// Closes the listener and gives the connections that the kernel had accepted for it, as far as there are slots.
     /// From here the kernel refuses whoever dials.
-    fn left(self) -> Vec<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    fn left(self) -> Vec<Accepted> {
         let Self { listener, slots, .. } = self;
         // Asks the kernel itself: tokio learns of what has come only when it next waits.
         let Ok(listener) = listener.into_std() else { return Vec::new() };
@@ -197,6 +215,7 @@ struct Protocols {
     /// Reads the first bytes to tell HTTP/2 from HTTP/1. It hands them on apart from the rest, and for that hyper doubles
     /// the read buffer of an HTTP/1 connection: 16 KiB where 8 would do. So it gets only what may be HTTP/2.
     either: auto::Builder<Streams>,
+    http2: auto::Builder<Streams>,
 }
 
 /// What a connection's first bytes say.
@@ -206,6 +225,8 @@ enum Speaks {
     /// HTTP/1, for one request.
     Http1Once,
     PerhapsHttp2,
+    /// As agreed on in the TLS handshake.
+    Http2,
 }
 
 impl Speaks {
@@ -241,7 +262,8 @@ impl Protocols {
             .max_header_list_size(HTTP2_HEADER_BYTES)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
-        Self { http1, either }
+        let http2 = either.clone().http2_only();
+        Self { http1, either, http2 }
     }
 }
 
@@ -260,48 +282,66 @@ fn words_so_far(stream: &TcpStream) -> Option<Speaks> {
     Speaks::of(&first[..length])
 }
 
-/// Serves one connection until it ends, dawdles or is told to.
-async fn connection(
-    stream: TcpStream,
-    peer: IpAddr,
+/// What serves one connection.
+struct Serving {
     open: Open,
     protocols: Arc<Protocols>,
     limits: ConnectionLimits,
-    mut stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<Stage>,
     routes: Routes,
-) {
-    let _open = open;
+}
+
+impl Serving {
+    /// Waits until a stop begins. With a receiver of its own: `attend` must still see the change.
+    fn told_to_stop(&self) -> impl Future<Output = ()> + use<> {
+        let mut stage = self.stage.clone();
+        async move {
+            // Fails only if `serve` has gone, which is a stop too.
+            let _ = stage.wait_for(|stage| *stage != Stage::Running).await;
+        }
+    }
+
+    /// hyper would close a connection that has not begun a request when it is told to stop. So a connection whose request
+    /// has come is not told, and closes by itself after its first answer.
+    fn once(&mut self) -> Speaks {
+        self.stage.borrow_and_update();
+        Speaks::Http1Once
+    }
+}
+
+/// Serves one connection until it ends, dawdles or is told to.
+async fn plain(stream: TcpStream, address: IpAddr, mut serving: Serving) {
     // An answer is one small write: waiting to fill a segment only delays it. Fails only if the caller has gone.
     let _ = stream.set_nodelay(true);
-    // A receiver of its own: `attend` must still see the change.
-    let mut told_to_stop = stage.clone();
     let speaks = tokio::select! {
         biased;
-        first = tokio::time::timeout(limits.silence_timeout, first_words(&stream)) => match first {
+        first = tokio::time::timeout(serving.limits.silence_timeout, first_words(&stream)) => match first {
             Ok(Some(speaks)) => speaks,
             Ok(None) | Err(_) => return,
         },
-        _ = told_to_stop.wait_for(|stage| *stage != Stage::Running) => {
-            match words_so_far(&stream) {
-                // hyper would close a connection that has not begun a request when it is told to stop. So this one is not
-                // told, and closes by itself after its first answer.
-                Some(Speaks::Http1) => {
-                    stage.borrow_and_update();
-                    Speaks::Http1Once
-                }
-                // An HTTP/2 peer learns from our GOAWAY that nothing was processed.
-                Some(_) => Speaks::PerhapsHttp2,
-                None => return,
-            }
-        }
+        () = serving.told_to_stop() => match words_so_far(&stream) {
+            Some(Speaks::Http1) => serving.once(),
+            // An HTTP/2 peer learns from our GOAWAY that nothing was processed.
+            Some(_) => Speaks::PerhapsHttp2,
+            None => return,
+        },
     };
+    converse(stream, Peer { address, identity: None }, speaks, serving).await;
+}
+
+/// Speaks HTTP on a connection until it ends, dawdles or is told to.
+async fn converse<S>(stream: S, peer: Peer, speaks: Speaks, serving: Serving)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Serving { open: _open, protocols, limits, stage, routes } = serving;
     let pace = Pace::new(limits.header_timeout, Instant::now());
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
     let service = service_fn({
         let pace = Arc::clone(&pace);
         move |request: Request<Incoming>| {
             let running = pace.request();
-            let handler = routes.answer(request, peer);
+            let handler = routes.answer(request, &peer);
             async move {
                 let answer = answer::or_internal_error(handler).await;
                 drop(running);
@@ -318,8 +358,9 @@ async fn connection(
             attend(connection.as_mut(), pace, limits, stage).await;
         }
         // Rare and large: apart, so that the usual connection need not reserve the room.
-        Speaks::PerhapsHttp2 => {
-            let connection = protocols.either.serve_connection(io, service).into_owned();
+        Speaks::PerhapsHttp2 | Speaks::Http2 => {
+            let either = if speaks == Speaks::Http2 { &protocols.http2 } else { &protocols.either };
+            let connection = either.serve_connection(io, service).into_owned();
             let attended: Pin<Box<dyn Future<Output = ()> + Send>> =
                 Box::pin(attend_owned(connection, pace, limits, stage));
             attended.await;
@@ -385,16 +426,18 @@ async fn attend<C>(
 /// An answer in the making.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// What a listener hands its requests to, each with the address at the other end of its connection. Cheap to clone.
+/// What a listener hands its requests to, each with who is at the other end of its connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Routes(Arc<dyn Fn(Request<Incoming>, IpAddr) -> Answering + Send + Sync>);
+pub(super) struct Routes(Arc<Answers>);
+
+type Answers = dyn Fn(Request<Incoming>, &Peer) -> Answering + Send + Sync;
 
 impl Routes {
-    pub(super) fn new(answer: impl Fn(Request<Incoming>, IpAddr) -> Answering + Send + Sync + 'static) -> Self {
+    pub(super) fn new(answer: impl Fn(Request<Incoming>, &Peer) -> Answering + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
 
-    pub(super) fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answering {
+    pub(super) fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answering {
         (self.0)(request, peer)
     }
 }

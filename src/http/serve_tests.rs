@@ -230,7 +230,7 @@ async fn a_request_that_has_arrived_when_a_stop_begins_is_still_answered() {
     shutdown.begin();
     let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, silence_timeout: LONG };
     let metrics = testing::metrics().listener("ingest");
-    let served = tokio::spawn(serve(listener, limits, metrics, shutdown, crate::http::routes(echo())));
+    let served = tokio::spawn(serve(listener, limits, None, metrics, shutdown, crate::http::routes(echo())));
     assert_eq!(client.reply(false).await.unwrap().body, "hello");
     assert!(client.is_closed().await && silent.is_closed().await);
     served.await.unwrap();

@@ -1,15 +1,18 @@
 //! What the edge's tests share: a server on a port of its own and a client that sends exactly the bytes it is given.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::serve::{ConnectionLimits, Routes, serve};
-use super::{ClientAddressSettings, HttpSettings};
+use super::tls::Tls;
+use super::{ClientAddressSettings, HttpSettings, TlsReload, TlsSettings};
+use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
@@ -28,6 +31,7 @@ pub(super) fn metrics() -> Metrics {
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: None,
         ops_listen: None,
         max_body_bytes: 64,
         header_timeout: LONG,
@@ -44,7 +48,9 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) shutdown: Shutdown,
     pub(super) served: JoinHandle<()>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
+    /// Absent without TLS.
+    pub(super) reload: Option<TlsReload>,
 }
 
 impl Server {
@@ -57,10 +63,17 @@ impl Server {
     }
 
     pub(super) async fn serving(routes: Routes, limits: ConnectionLimits) -> Self {
+        Self::over(None, routes, limits).await
+    }
+
+    /// Over TLS, if there are settings for it.
+    pub(super) async fn over(tls: Option<(&TlsSettings, &Clock)>, routes: Routes, limits: ConnectionLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, shutdown, metrics) = (listener.local_addr().unwrap(), Shutdown::new(), metrics());
-        let served = tokio::spawn(serve(listener, limits, metrics.listener("ingest"), shutdown.clone(), routes));
-        Self { address, shutdown, served, metrics }
+        let (address, shutdown, metrics) = (listener.local_addr().unwrap(), Shutdown::new(), Arc::new(metrics()));
+        let tls = tls.map(|(settings, clock)| Tls::new(settings, Arc::clone(&metrics), clock));
+        let reload = tls.as_ref().map(Tls::reloader);
+        let served = tokio::spawn(serve(listener, limits, tls, metrics.listener("ingest"), shutdown.clone(), routes));
+        Self { address, shutdown, served, metrics, reload }
     }
 
     pub(super) async fn connect(&self) -> Client {
@@ -73,8 +86,8 @@ impl Server {
     }
 }
 
-pub(super) struct Client {
-    stream: TcpStream,
+pub(super) struct Client<S = TcpStream> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -99,11 +112,26 @@ pub(super) fn post(path: &str, body: &str) -> String {
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(super) fn over(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
     }
 
     pub(super) async fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
+        self.try_send(text).await.unwrap();
+    }
+
+    pub(super) async fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.write_all(text.as_bytes()).await?;
+        self.stream.flush().await
     }
 
     pub(super) async fn ask(&mut self, request: &str) -> Reply {

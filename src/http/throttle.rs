@@ -110,7 +110,7 @@ impl Throttle {
             if NEVER_THROTTLED.contains(&request.uri().path()) {
                 return routes.answer(request, peer);
             }
-            match self.rates.check(self.client(request.headers(), peer)) {
+            match self.rates.check(self.client(request.headers(), peer.address)) {
                 Ok(remaining) => {
                     let answer = routes.answer(request, peer);
                     let throttle = Arc::clone(&self);
@@ -121,7 +121,7 @@ impl Throttle {
                     })
                 }
                 Err(wait) => {
-                    let answer = self.turn_away(request.headers(), peer, wait);
+                    let answer = self.turn_away(request.headers(), peer.address, wait);
                     Box::pin(async move {
                         discard(request.into_body()).await;
                         answer

@@ -59,8 +59,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     overload: IntCounter,
     throttled: IntCounter,
-    connections: IntGaugeVec,
-    connections_accepted: IntCounterVec,
+    connections: Connections,
     target_ready: IntGaugeVec,
     credential_expires: IntGaugeVec,
 }
@@ -162,13 +161,7 @@ impl Metrics {
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
             throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
-            connections: gauges("pushrelay_connections", "Open connections from callers", "listener"),
-            connections_accepted: counters(
-                r,
-                "pushrelay_connections_accepted_total",
-                "Connections accepted from callers",
-                &["listener"],
-            ),
+            connections: Connections::register(r),
             target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
             credential_expires: gauges(
                 "pushrelay_credential_expires_timestamp_seconds",
@@ -256,6 +249,16 @@ impl Metrics {
         self.throttled.inc();
     }
 
+    /// A connection did not become private.
+    pub fn tls_handshake_failed(&self, reason: &'static str) {
+        self.connections.tls_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// When the certificate that callers are shown ends, in seconds after the Unix epoch.
+    pub fn set_ingest_certificate(&self, expires_at: u64) {
+        self.connections.certificate_expires.with_label_values::<&str>(&[]).set(whole(expires_at));
+    }
+
     /// How many requests are being worked on. Set when somebody looks rather than at each request.
     pub fn set_in_flight(&self, requests: usize) {
         self.in_flight.set(whole(requests as u64));
@@ -273,8 +276,8 @@ impl Metrics {
     /// The counts of connections of one listener, `ingest` or `ops`.
     pub fn listener(&self, name: &'static str) -> ListenerMetrics {
         ListenerMetrics {
-            open: self.connections.with_label_values(&[name]),
-            accepted: self.connections_accepted.with_label_values(&[name]),
+            open: self.connections.open.with_label_values(&[name]),
+            accepted: self.connections.accepted.with_label_values(&[name]),
         }
     }
 
@@ -303,6 +306,42 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Connections from callers, all listeners together.
+struct Connections {
+    open: IntGaugeVec,
+    accepted: IntCounterVec,
+    tls_failures: IntCounterVec,
+    /// Without labels, and yet absent until it is set: 0 would look like a certificate that ended in 1970.
+    certificate_expires: IntGaugeVec,
+}
+
+impl Connections {
+    fn register(r: &Registry) -> Self {
+        let gauges =
+            |name: &str, help: &str, labels: &[&str]| registered(r, IntGaugeVec::new(Opts::new(name, help), labels));
+        Self {
+            open: gauges("pushrelay_connections", "Open connections from callers", &["listener"]),
+            accepted: counters(
+                r,
+                "pushrelay_connections_accepted_total",
+                "Connections accepted from callers",
+                &["listener"],
+            ),
+            tls_failures: counters(
+                r,
+                "pushrelay_tls_handshake_failures_total",
+                "Connections from callers that ended before they were private, by why",
+                &["reason"],
+            ),
+            certificate_expires: gauges(
+                "pushrelay_ingest_certificate_expires_timestamp_seconds",
+                "When the certificate shown to callers ends, seconds after the Unix epoch; absent without TLS",
+                &[],
+            ),
+        }
     }
 }
 
