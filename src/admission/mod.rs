@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use crate::clock::Clock;
-use crate::notification::{Notification, PushKind, ServerId, Transport};
+use crate::notification::{Content, Notification, PushKind, ServerId, Transport};
 use signature::SignatureError;
 
 /// What the configuration says about who may send.
@@ -221,5 +221,9 @@ impl Admission {
 /// Whether a phone would show a caller's text or ring. A test does neither, and Mattermost sends none that asks for it; a
 /// stranger who knows a server's id could, since the payloads of these two do not depend on the kind.
 fn does_more_than_test(notification: &Notification) -> bool {
-    notification.content.is_id_loaded || notification.transport != Transport::Standard
+    let shows_text = match &notification.content {
+        Content::Mattermost(content) => content.is_id_loaded,
+        Content::Native(_) => true,
+    };
+    shows_text || notification.transport != Transport::Standard
 }

@@ -93,7 +93,7 @@ where
 {
     // For the line about a refusal: the notification itself moves on.
     let (ack_id, server) = (notification.ack_id.clone(), notification.server_id.clone());
-    let (target, kind) = (notification.target.clone(), notification.kind.label());
+    let (target, kind) = (notification.target.clone(), notification.kind.word());
     deliver(notification).map_err(|refusal| {
         metrics.refusal(refusal.label());
         let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };

@@ -214,7 +214,7 @@ impl<'a> Subject<'a> {
             ack_id: &notification.ack_id,
             server: notification.server_id.as_str(),
             target: notification.target.as_str(),
-            kind: notification.kind.label(),
+            kind: notification.kind.word(),
         }
     }
 }
