@@ -14,8 +14,8 @@ use crate::admission::{Admitted, Refusal};
 use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
 use crate::delivery::policy::{self, Next, Tried};
-use crate::notification::{Compatibility, Notification, Platform, PushKind, ServerId, TargetName, Transport};
-use crate::outcome::{Attempt, Outcome, Reason, Verdict};
+use crate::notification::{Compatibility, Content, Notification, Platform, PushKind, ServerId, TargetName, Transport};
+use crate::outcome::{Attempt, Outcome, Reason, Report, Verdict};
 use crate::sender::{LeftOut, Prepared, Sender};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
@@ -103,6 +103,11 @@ impl Remembered {
             observed: admitted.observed(),
         }
     }
+
+    /// A program's id names its message; only Mattermost's phones send receipts for it.
+    fn asks_for_receipt(&self) -> bool {
+        !self.ack_id.is_empty() && !matches!(self.kind, PushKind::Native(_))
+    }
 }
 
 /// How the attempts at one notification went.
@@ -141,33 +146,62 @@ impl Relay {
     /// What the provider reads is built before the future is made, and the notification is dropped: while it is on its way,
     /// only the built payload and a few words for the log are kept.
     pub fn deliver(&self, admitted: Admitted<Notification>) -> impl Future<Output = Outcome> + Send + '_ {
+        let report = self.report(admitted, self.limits.deadline);
+        async move { report.await.outcome }
+    }
+
+    /// The same, for a caller that has only this much time left, and wants to know more. The configured deadline holds as
+    /// well.
+    pub fn report(
+        &self,
+        admitted: Admitted<Notification>,
+        within: Duration,
+    ) -> impl Future<Output = Report> + Send + '_ {
         let begun = self.begin(&admitted);
         drop(admitted);
         async move {
             match begun {
                 Ok((target, prepared, subject)) => {
-                    let run = self.attempt(target, &prepared).await;
+                    let run = self.attempt(target, &prepared, within).await;
                     self.settle(target, &subject, &run)
                 }
-                Err(outcome) => outcome,
+                Err(report) => report,
             }
         }
     }
 
-    fn begin(&self, admitted: &Admitted<Notification>) -> Result<(&Target, Prepared, Remembered), Outcome> {
+    /// The configured deadline of one notification.
+    pub fn deadline(&self) -> Duration {
+        self.limits.deadline
+    }
+
+    /// Whether there is a target of this name, be it one that could not be set up.
+    pub fn knows(&self, target: &TargetName) -> bool {
+        self.targets.contains_key(target) || self.is_left_out(target)
+    }
+
+    fn is_left_out(&self, target: &TargetName) -> bool {
+        self.left_out.iter().any(|left_out| left_out.name == *target)
+    }
+
+    fn begin(&self, admitted: &Admitted<Notification>) -> Result<(&Target, Prepared, Remembered), Report> {
         let notification = admitted.get();
         let Some(target) = self.targets.get(&notification.target) else {
             self.metrics.bad_request();
-            let outcome = words::unknown_target(notification);
+            let is_left_out = self.is_left_out(&notification.target);
+            let outcome = match notification.content {
+                Content::Mattermost(_) => words::unknown_target(notification),
+                Content::Native(_) => words::unknown_target_for_program(is_left_out),
+            };
             let observed = admitted.observed().map(Refusal::label);
-            let is_left_out = self.left_out.iter().any(|left_out| left_out.name == notification.target);
             let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
             let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
             log::notification_line(&Subject::of(notification), &ending);
-            return Err(match self.compatibility {
+            let outcome = match self.compatibility_for(&notification.kind) {
                 Compatibility::Improved => outcome,
                 Compatibility::Strict => words::unknown_target_in_full(notification),
-            });
+            };
+            return Err(Report { outcome, reason, may_be_repeated: false });
         };
         let platform = target.sender.platform();
         self.metrics.notification(platform, &notification.kind, notification.transport, notification.app_version);
@@ -175,16 +209,16 @@ impl Relay {
     }
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.
-    fn settle(&self, target: &Target, subject: &Remembered, run: &Run) -> Outcome {
+    fn settle(&self, target: &Target, subject: &Remembered, run: &Run) -> Report {
         let platform = target.sender.platform();
         let Remembered { ack_id, server, kind, transport, observed } = subject;
         let outcome = words::outcome(run, platform, &target.name);
         let reason = run.verdict.reason();
         match &outcome {
-            Outcome::Delivered => self.metrics.success(platform, kind, *transport, !ack_id.is_empty()),
+            Outcome::Delivered => self.metrics.success(platform, kind, *transport, subject.asks_for_receipt()),
             Outcome::Remove => self.metrics.removal(platform, kind, *transport, reason.unwrap_or_default()),
             Outcome::Failed { .. } => {
-                let reason = match self.compatibility {
+                let reason = match self.compatibility_for(kind) {
                     Compatibility::Improved => reason,
                     Compatibility::Strict => words::reference_reason(run, platform),
                 };
@@ -192,7 +226,7 @@ impl Relay {
             }
         }
         log::notification_line(
-            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.label() },
+            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },
             &Ending {
                 outcome: &outcome,
                 reason,
@@ -201,17 +235,27 @@ impl Relay {
                 took: run.elapsed,
             },
         );
-        match self.compatibility {
+        let outcome = match self.compatibility_for(kind) {
             Compatibility::Improved => outcome,
             Compatibility::Strict => words::reference_outcome(outcome, run, platform),
+        };
+        Report { outcome, reason, may_be_repeated: matches!(run.verdict, Verdict::Retry { .. }) }
+    }
+
+    /// Programs have never spoken to the reference.
+    fn compatibility_for(&self, kind: &PushKind) -> Compatibility {
+        match kind {
+            PushKind::Native(_) => Compatibility::Improved,
+            _ => self.compatibility,
         }
     }
 
-    async fn attempt(&self, target: &Target, prepared: &Prepared) -> Run {
+    async fn attempt(&self, target: &Target, prepared: &Prepared, within: Duration) -> Run {
+        let deadline = self.limits.deadline.min(within);
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
-            let timeout = self.limits.attempt_timeout.min(self.limits.deadline.saturating_sub(tried.elapsed));
+            let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
             let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
             let attempt_took = (ended - started).saturating_sub(tried.elapsed);
@@ -219,7 +263,8 @@ impl Relay {
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
             target.record(&verdict);
-            let Next::Attempt { after } = policy::next(&verdict, tried, &self.limits, fastrand::f64()) else {
+            let limits = DeliverySettings { deadline, ..self.limits.clone() };
+            let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
                 let verdict = target.settled(verdict);
                 return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };
             };

@@ -2,13 +2,16 @@
 //! say into answers. It decides neither who may send nor how hard to try.
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
-//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a
+//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `native` the API for other
+//! programs, `client_address` whose a
 //! request is, `throttle` how often anyone may ask.
 
 mod answer;
 mod client_address;
 mod limits;
 pub mod mattermost;
+#[cfg_attr(not(test), expect(dead_code, reason = "its route comes with the check of who sends"))]
+mod native;
 mod ops;
 mod pace;
 mod push;

@@ -25,11 +25,13 @@ pub(super) fn build(message: &Message, device: &DeviceToken) -> Result<Bytes, Re
     if size(message) > DATA_LIMIT {
         return Err(PAYLOAD_TOO_LARGE);
     }
-    let alert = message.alert().filter(|alert| has_text(alert));
+    let shows = |alert: &&Alert| has_text(alert) || message.fcm.contains_key(NOTIFICATION);
+    let alert = message.alert().filter(shows);
+    let texts = alert.filter(|alert| has_text(alert));
     let request = Request {
         message: Body {
             token: device.expose(),
-            notification: alert.map(|alert| Texts { title: alert.title.expose(), body: alert.body.expose() }),
+            notification: texts.map(|alert| Texts { title: alert.title.expose(), body: alert.body.expose() }),
             data: Data(&message.data),
             android: Android { message, alert },
         },
@@ -47,7 +49,7 @@ fn size(message: &Message) -> usize {
     data + shown
 }
 
-/// Without a text nothing is shown: Android would show an empty notification.
+/// Without a text or a notification of the caller's own nothing is shown: Android would show an empty one.
 fn has_text(alert: &Alert) -> bool {
     !(alert.title.is_empty() && alert.body.is_empty())
 }
