@@ -172,6 +172,7 @@ pub(crate) mod tests {
         Message { data: vec![("zone".into(), Private::new("eu"))], ..bare }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads better at each call")]
     pub(crate) fn object(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }

@@ -278,6 +278,7 @@ const NO_APP_VERSION: u32 = 0;
 
 /// What a push says, in the words of whoever sends it.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "most are the large one, which a box would cost an allocation each")]
 pub enum Content {
     /// Mattermost's fields.
     Mattermost(MattermostContent),

@@ -68,7 +68,9 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
              the relay's operator must correct them, /readyz says more"
         ),
         Verdict::Rejected { reason } if run.answered => format!("{provider} refused this notification ({reason})"),
-        Verdict::Rejected { reason } => format!("{provider} cannot take this notification, so it was not sent ({reason})"),
+        Verdict::Rejected { reason } => {
+            format!("{provider} cannot take this notification, so it was not sent ({reason})")
+        }
     };
     Outcome::Failed { text: Cow::Owned(text) }
 }

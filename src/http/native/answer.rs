@@ -8,7 +8,7 @@ use crate::http::answer::{self, Answer};
 use crate::outcome::{Outcome, Reason, Report};
 
 #[derive(Serialize)]
-struct Results<'a> {
+struct Body<'a> {
     id: &'a str,
     results: Vec<Line<'a>>,
     counts: Counts,
@@ -60,6 +60,6 @@ pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Answer 
             }
         })
         .collect();
-    let results = Results { id, results, counts };
-    answer::json(StatusCode::OK, serde_json::to_vec(&results).expect("texts and numbers can always be written as JSON"))
+    let body = Body { id, results, counts };
+    answer::json(StatusCode::OK, serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON"))
 }

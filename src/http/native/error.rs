@@ -74,7 +74,7 @@ impl ApiError {
     /// The answer.
     pub(super) fn answer(&self) -> Answer {
         let message = if self.problems.count() > 0 { self.problems.summary().into() } else { self.message.clone() };
-        let body = Body { error: Fields { code: self.code, message, fields: self.problems.listed() } };
+        let body = Body { error: Error { code: self.code, message, fields: self.problems.listed() } };
         let body = serde_json::to_vec(&body).expect("texts can always be written as JSON to memory");
         let mut answer = answer::json(self.status, body);
         if let Some(seconds) = self.retry_after {
@@ -107,11 +107,11 @@ impl From<NotJson> for ApiError {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    error: Fields<'a>,
+    error: Error<'a>,
 }
 
 #[derive(Serialize)]
-struct Fields<'a> {
+struct Error<'a> {
     code: &'static str,
     message: Cow<'static, str>,
     #[serde(skip_serializing_if = "<[Problem]>::is_empty")]

@@ -114,9 +114,10 @@ where
 {
     let mut reports: Vec<Option<Report>> = devices.iter().map(|_| None).collect();
     let deliver = &deliver;
-    let deliveries = devices.into_iter().enumerate().map(|(place, device)| async move {
-        (place, deliver_one(addressed, device, lanes, deadline, deliver).await)
-    });
+    let deliveries = devices
+        .into_iter()
+        .enumerate()
+        .map(|(place, device)| async move { (place, deliver_one(addressed, device, lanes, deadline, deliver).await) });
     let mut ended = stream::iter(deliveries).buffer_unordered(PER_REQUEST);
     while let Some((place, report)) = ended.next().await {
         reports[place] = Some(report);

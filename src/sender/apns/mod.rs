@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
 use crate::outcome::{Attempt, Reason, Verdict};
 use credential::{ClientCertificate, Credential};
+use payload::PushType;
 pub use provider_token::KeysInUse;
 use provider_token::{ProviderToken, ProviderTokens, Refusal};
-use payload::PushType;
 use request::Addressing;
 
 pub mod credential;

@@ -176,7 +176,9 @@ mod tests {
 
     fn prepare(notification: &Notification) -> Prepared {
         addressing()
-            .prepare(&notification.device, push_type_of(notification, Compatibility::Improved), None, || Bytes::from_static(b"{}"))
+            .prepare(&notification.device, push_type_of(notification, Compatibility::Improved), None, || {
+                Bytes::from_static(b"{}")
+            })
             .unwrap()
     }
 

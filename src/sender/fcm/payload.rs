@@ -24,7 +24,8 @@ pub(crate) fn build(notification: &Notification, content: &MattermostContent, co
     let badge = content.badge.to_string();
     let mut texts = Texts::of(notification, content);
     if compatibility == Compatibility::Improved {
-        let excess = |texts: &Texts<'_>| Data { notification, content, badge: &badge, texts }.size().saturating_sub(DATA_LIMIT);
+        let excess =
+            |texts: &Texts<'_>| Data { notification, content, badge: &badge, texts }.size().saturating_sub(DATA_LIMIT);
         if excess(&texts) > 0 {
             texts.fit(char::len_utf8, excess);
         }

@@ -61,12 +61,12 @@ async fn reports_stand_in_the_order_of_the_devices_however_long_each_takes() {
         let number = number(&notification);
         async move {
             sleep(Duration::from_millis(number * 37 % 100)).await;
-            if number % 3 == 0 { removed() } else { delivered() }
+            if number.is_multiple_of(3) { removed() } else { delivered() }
         }
     })
     .await;
     for (number, report) in reports.iter().enumerate() {
-        assert_eq!(*report, if number % 3 == 0 { removed() } else { delivered() }, "{number}");
+        assert_eq!(*report, if number.is_multiple_of(3) { removed() } else { delivered() }, "{number}");
     }
     assert_eq!(reports.len(), 200);
 }
@@ -108,9 +108,8 @@ async fn a_server_that_sends_as_much_as_it_may_does_not_slow_another() {
         delivered()
     };
     let greedy = addressed("greedy");
-    let flood = (0..40).map(async |_| {
-        deliver_all(&greedy, devices(500), &lanes.of(&greedy.server), deadline, slow).await
-    });
+    let flood =
+        (0..40).map(async |_| deliver_all(&greedy, devices(500), &lanes.of(&greedy.server), deadline, slow).await);
     let flood = futures_util::future::join_all(flood);
     let modest = async {
         sleep(SECOND / 2).await;
@@ -168,15 +167,16 @@ async fn each_delivery_is_told_how_much_time_is_left_and_what_it_says_within_it_
     let lanes = Lanes::default();
     let (addressed, deadline) = (addressed("a"), Instant::now() + 10 * SECOND);
     let timed_out = || Report { reason: Some("timeout"), ..never_begun() };
-    let reports = deliver_all(&addressed, devices(PER_REQUEST * 2), &lanes.of(&addressed.server), deadline, |n, left| {
-        let is_first = number(&n) < PER_REQUEST as u64;
-        assert_eq!(left, if is_first { 10 * SECOND } else { 6 * SECOND });
-        async move {
-            sleep(if is_first { 4 * SECOND } else { left }).await;
-            if is_first { delivered() } else { timed_out() }
-        }
-    })
-    .await;
+    let reports =
+        deliver_all(&addressed, devices(PER_REQUEST * 2), &lanes.of(&addressed.server), deadline, |n, left| {
+            let is_first = number(&n) < PER_REQUEST as u64;
+            assert_eq!(left, if is_first { 10 * SECOND } else { 6 * SECOND });
+            async move {
+                sleep(if is_first { 4 * SECOND } else { left }).await;
+                if is_first { delivered() } else { timed_out() }
+            }
+        })
+        .await;
     assert_eq!(reports[0], delivered());
     assert_eq!(reports[PER_REQUEST], timed_out());
 }

@@ -84,7 +84,11 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
     };
     let table: Vec<(&str, Change, Value)> = vec![
         // Channel name and version decide the alert's shape.
-        ("version 1", |n| n.content.mattermost_mut().version = "v1".into(), json!({"aps": {"alert": text}, "version": "v1"})),
+        (
+            "version 1",
+            |n| n.content.mattermost_mut().version = "v1".into(),
+            json!({"aps": {"alert": text}, "version": "v1"}),
+        ),
         ("no version", |n| n.content.mattermost_mut().version.clear(), json!({"aps": {"alert": text}, "version": ""})),
         (
             "no channel name",
@@ -99,7 +103,11 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             },
             json!({"aps": {"alert": text}, "channel_name": null, "version": "v1"}),
         ),
-        ("no message", |n| n.content.mattermost_mut().message = Private::default(), json!({"aps": {"alert": {"body": null}}})),
+        (
+            "no message",
+            |n| n.content.mattermost_mut().message = Private::default(),
+            json!({"aps": {"alert": {"body": null}}}),
+        ),
         (
             "no message and no channel name",
             |n| {
@@ -114,8 +122,16 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             |n| n.content.mattermost_mut().is_crt_enabled = false,
             json!({"aps": {"thread-id": "channel"}, "is_crt_enabled": false}),
         ),
-        ("no root", |n| n.content.mattermost_mut().root_id.clear(), json!({"aps": {"thread-id": "channel"}, "root_id": null})),
-        ("no channel", |n| n.content.mattermost_mut().channel_id.clear(), json!({"aps": {"thread-id": null}, "channel_id": null})),
+        (
+            "no root",
+            |n| n.content.mattermost_mut().root_id.clear(),
+            json!({"aps": {"thread-id": "channel"}, "root_id": null}),
+        ),
+        (
+            "no channel",
+            |n| n.content.mattermost_mut().channel_id.clear(),
+            json!({"aps": {"thread-id": null}, "channel_id": null}),
+        ),
         // Badge.
         ("badge 0", |n| n.content.mattermost_mut().badge = 0, json!({"aps": {"badge": 0}})),
         ("badge -1", |n| n.content.mattermost_mut().badge = -1, json!({"aps": {"badge": null}})),
@@ -127,10 +143,22 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
         ("no ack id", |n| n.ack_id.clear(), json!({"ack_id": null})),
         ("no team", |n| n.content.mattermost_mut().team_id.clear(), json!({"team_id": null})),
         ("no sender id", |n| n.content.mattermost_mut().sender_id.clear(), json!({"sender_id": null})),
-        ("no sender name", |n| n.content.mattermost_mut().sender_name = Private::default(), json!({"sender_name": null})),
+        (
+            "no sender name",
+            |n| n.content.mattermost_mut().sender_name = Private::default(),
+            json!({"sender_name": null}),
+        ),
         ("no post", |n| n.content.mattermost_mut().post_id.clear(), json!({"post_id": null})),
-        ("no override", |n| n.content.mattermost_mut().override_username = Private::default(), json!({"override_username": null})),
-        ("no picture", |n| n.content.mattermost_mut().override_icon_url = Private::default(), json!({"override_icon_url": null})),
+        (
+            "no override",
+            |n| n.content.mattermost_mut().override_username = Private::default(),
+            json!({"override_username": null}),
+        ),
+        (
+            "no picture",
+            |n| n.content.mattermost_mut().override_icon_url = Private::default(),
+            json!({"override_icon_url": null}),
+        ),
         ("no webhook", |n| n.content.mattermost_mut().from_webhook.clear(), json!({"from_webhook": null})),
         ("an unknown transport", |n| n.transport = Transport::Other, json!({})),
         // Kinds.
