@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::admission::{Admitted, Refusal};
 use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
@@ -146,8 +148,8 @@ impl Relay {
     /// What the provider reads is built before the future is made, and the notification is dropped: while it is on its way,
     /// only the built payload and a few words for the log are kept.
     pub fn deliver(&self, admitted: Admitted<Notification>) -> impl Future<Output = Outcome> + Send + '_ {
-        let report = self.report(admitted, self.limits.deadline);
-        async move { report.await.outcome }
+        // Not an async block, which would hold the other future twice.
+        self.report(admitted, self.limits.deadline).map(|report| report.outcome)
     }
 
     /// The same, for a caller that has only this much time left, and wants to know more. The configured deadline holds as
@@ -159,10 +161,11 @@ impl Relay {
     ) -> impl Future<Output = Report> + Send + '_ {
         let begun = self.begin(&admitted);
         drop(admitted);
+        let deadline = self.limits.deadline.min(within);
         async move {
             match begun {
                 Ok((target, prepared, subject)) => {
-                    let run = self.attempt(target, &prepared, within).await;
+                    let run = self.attempt(target, &prepared, &deadline).await;
                     self.settle(target, &subject, &run)
                 }
                 Err(report) => report,
@@ -250,8 +253,7 @@ impl Relay {
         }
     }
 
-    async fn attempt(&self, target: &Target, prepared: &Prepared, within: Duration) -> Run {
-        let deadline = self.limits.deadline.min(within);
+    async fn attempt(&self, target: &Target, prepared: &Prepared, deadline: &Duration) -> Run {
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
@@ -263,7 +265,7 @@ impl Relay {
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
             target.record(&verdict);
-            let limits = DeliverySettings { deadline, ..self.limits.clone() };
+            let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
                 let verdict = target.settled(verdict);
                 return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };

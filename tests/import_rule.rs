@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → http → {admission, relay} → {delivery, queue, sender} → {notification, outcome, clock}`.
+//! `main → cli → app → http → {admission, relay} → {delivery, queue, sender} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
