@@ -185,6 +185,7 @@ impl App {
             left_out,
             settings.compatibility,
             settings.delivery,
+            settings.memory,
             clock.clone(),
             Arc::clone(&metrics),
         );

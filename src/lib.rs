@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod http;
+pub mod message;
 pub mod notification;
 pub mod outcome;
 pub mod private;

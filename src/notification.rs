@@ -1,11 +1,12 @@
 //! One notification as the relay understands it, whatever wire format it came in.
 //!
 //! Values that cannot be sent cannot be built: there is no empty device token and no empty server id. This module knows
-//! no provider and no wire format.
+//! no provider and no wire format. What a program says over the native API is in `message`.
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::message::{self, Message};
 use crate::private::Private;
 
 /// The address of one app on one phone, as Apple or Google issued it. Private: whoever has it can push to the phone.
@@ -126,6 +127,9 @@ pub enum PushKind {
     Test,
     /// Anything else; passed through as written.
     Other(String),
+    /// A message of the native API, which has no `type`. Counted as `other`, so that dashboards made for Mattermost's
+    /// types do not meet words they do not know; the log names it.
+    Native(message::Kind),
 }
 
 impl PushKind {
@@ -148,13 +152,22 @@ impl PushKind {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Other(text) => text,
+            Self::Native(kind) => kind.as_str(),
             known => known.label(),
         }
     }
 
-    /// For metrics and logs: a caller cannot add values to this set.
+    /// For metrics: a caller cannot add values to this set.
     pub fn label(&self) -> &'static str {
         Self::LABELS[self.index()]
+    }
+
+    /// For logs: as [`PushKind::label`], and a message of the native API by its own word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Native(kind) => kind.as_str(),
+            known => known.label(),
+        }
     }
 
     /// A dense index for tables of counters.
@@ -165,7 +178,7 @@ impl PushKind {
             Self::UpdateBadge => 2,
             Self::Session => 3,
             Self::Test => 4,
-            Self::Other(_) => 5,
+            Self::Other(_) | Self::Native(_) => 5,
         }
     }
 }
@@ -238,9 +251,44 @@ pub struct Notification {
     pub content: Content,
 }
 
-/// The fields of a push that the phone's app reads. Ids are plain, texts are private; absent is empty.
+impl Notification {
+    /// A program's message for one of its devices. The caller has been checked by other means than Mattermost's
+    /// signature, of which there is none.
+    pub fn of_message(message: &Arc<Message>, server_id: &ServerId, target: &TargetName, device: DeviceToken) -> Self {
+        let kind = message.kind();
+        Self {
+            ack_id: message.id.clone(),
+            server_id: server_id.clone(),
+            target: target.clone(),
+            app_version: NO_APP_VERSION,
+            device,
+            kind: PushKind::Native(kind),
+            transport: match kind {
+                message::Kind::Voip => Transport::Voip,
+                message::Kind::Alert | message::Kind::Background => Transport::Standard,
+            },
+            signature: Private::default(),
+            content: Content::Native(Arc::clone(message)),
+        }
+    }
+}
+
+/// The version of Mattermost's app protocol in a push that does not speak it; counted as `other`.
+const NO_APP_VERSION: u32 = 0;
+
+/// What a push says, in the words of whoever sends it.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "most are the large one, which a box would cost an allocation each")]
+pub enum Content {
+    /// Mattermost's fields.
+    Mattermost(MattermostContent),
+    /// A message of the native API, shared by all the devices it goes to.
+    Native(Arc<Message>),
+}
+
+/// The fields of a push that Mattermost's app reads. Ids are plain, texts are private; absent is empty.
 #[derive(Clone, Default)]
-pub struct Content {
+pub struct MattermostContent {
     /// A refinement of the kind; `calls`.
     pub sub_type: String,
     /// The app's notification category.
@@ -277,9 +325,28 @@ pub struct Content {
     pub is_id_loaded: bool,
 }
 
-impl fmt::Debug for Content {
+#[cfg(test)]
+impl Content {
+    /// Mattermost's fields, for a test that knows that they are.
+    pub(crate) fn mattermost(&self) -> &MattermostContent {
+        match self {
+            Self::Mattermost(content) => content,
+            Self::Native(_) => panic!("a message of the native API"),
+        }
+    }
+
+    /// The same, for a test that changes one.
+    pub(crate) fn mattermost_mut(&mut self) -> &mut MattermostContent {
+        match self {
+            Self::Mattermost(content) => content,
+            Self::Native(_) => panic!("a message of the native API"),
+        }
+    }
+}
+
+impl fmt::Debug for MattermostContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Content([private])")
+        f.write_str("MattermostContent([private])")
     }
 }
 
@@ -307,6 +374,19 @@ mod tests {
         }
         assert_eq!(PushKind::from_wire("poll").as_str(), "poll");
         assert_eq!(PushKind::from_wire("poll").label(), "other");
+    }
+
+    #[test]
+    fn a_second_kind_of_content_makes_no_notification_larger() {
+        assert_eq!(size_of::<Content>(), size_of::<MattermostContent>());
+        assert_eq!(size_of::<PushKind>(), size_of::<String>());
+    }
+
+    #[test]
+    fn a_native_push_is_counted_as_other_and_logged_by_its_own_word() {
+        let kind = PushKind::Native(message::Kind::Alert);
+        assert_eq!((kind.label(), kind.word(), kind.as_str()), ("other", "alert", "alert"));
+        assert_eq!(PushKind::from_wire("alert").word(), "other");
     }
 
     #[test]

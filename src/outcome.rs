@@ -1,5 +1,5 @@
 //! The words every layer speaks about how a push went: a [`Verdict`] is what one attempt ended with, an [`Outcome`] is
-//! what the caller is told.
+//! what the caller is told, and a [`Report`] what a caller is told that is a program.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -108,4 +108,15 @@ pub enum Outcome {
         /// In words an operator can act on; names no token and quotes no text.
         text: Cow<'static, str>,
     },
+}
+
+/// An outcome and what a program wants to know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What became of the notification.
+    pub outcome: Outcome,
+    /// Why, unless it was delivered.
+    pub reason: Option<Reason>,
+    /// Whether the trouble was passing: the same notification may arrive if it is sent again later.
+    pub may_be_repeated: bool,
 }

@@ -4,24 +4,27 @@
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 
 mod health;
-mod words;
 pub mod memory;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::admission::{Admitted, Refusal};
 use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
 use crate::delivery::policy::{self, Next, Tried};
-use crate::notification::{Compatibility, Notification, Platform, PushKind, ServerId, TargetName, Transport};
-use crate::outcome::{Attempt, Outcome, Reason, Verdict};
+use crate::notification::{Compatibility, Content, Notification, Platform, PushKind, ServerId, TargetName, Transport};
+use crate::outcome::{Attempt, Outcome, Reason, Report, Verdict};
 use crate::sender::{LeftOut, Prepared, Sender};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
 pub use health::LastAttempt;
 use health::{Health, Turn};
+use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
 
 /// Delivers what was admitted.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Relay {
     left_out: Vec<LeftOut>,
     compatibility: Compatibility,
     limits: DeliverySettings,
+    /// Absent where repeats are sent again and every receipt counts, as in the reference.
+    memory: Option<Memory>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -104,6 +109,21 @@ impl Remembered {
             observed: admitted.observed(),
         }
     }
+
+    /// A program's id names its message; only Mattermost's phones send receipts for it.
+    fn asks_for_receipt(&self) -> bool {
+        !self.ack_id.is_empty() && !matches!(self.kind, PushKind::Native(_))
+    }
+}
+
+/// What is to be done about an admitted notification.
+enum Begun<'a> {
+    /// Send it.
+    First { target: &'a Target, prepared: Prepared, subject: Remembered, pending: Option<Pending<'a>> },
+    /// It was sent, or is being sent: answer as that ends.
+    Again { again: Again<'a>, subject: Remembered, target: &'a Target },
+    /// Nothing: it cannot be sent.
+    Ended(Report),
 }
 
 /// How the attempts at one notification went.
@@ -123,9 +143,11 @@ impl Relay {
         left_out: Vec<LeftOut>,
         compatibility: Compatibility,
         limits: DeliverySettings,
+        memory: Option<MemorySettings>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let memory = memory.map(|settings| Memory::new(settings, clock.clone()));
         let targets = senders
             .into_iter()
             .map(|(name, sender)| {
@@ -134,7 +156,7 @@ impl Relay {
                 (name, target)
             })
             .collect();
-        Self { targets, left_out, compatibility, limits, clock, metrics }
+        Self { targets, left_out, compatibility, limits, memory, clock, metrics }
     }
 
     /// Brings one notification to its provider, or says why that cannot be.
@@ -142,33 +164,77 @@ impl Relay {
     /// What the provider reads is built before the future is made, and the notification is dropped: while it is on its way,
     /// only the built payload and a few words for the log are kept.
     pub fn deliver(&self, admitted: Admitted<Notification>) -> impl Future<Output = Outcome> + Send + '_ {
+        // Not an async block, which would hold the other future twice.
+        self.report(admitted, self.limits.deadline).map(|report| report.outcome)
+    }
+
+    /// The same, for a caller that has only this much time left, and wants to know more. The configured deadline holds as
+    /// well.
+    pub fn report(
+        &self,
+        admitted: Admitted<Notification>,
+        within: Duration,
+    ) -> impl Future<Output = Report> + Send + '_ {
         let begun = self.begin(&admitted);
         drop(admitted);
+        let deadline = self.limits.deadline.min(within);
         async move {
             match begun {
-                Ok((target, prepared, subject)) => {
-                    let run = self.attempt(target, &prepared).await;
-                    self.settle(target, &subject, &run)
+                Begun::First { target, prepared, subject, pending } => {
+                    let run = self.attempt(target, &prepared, &deadline).await;
+                    self.settle(target, &subject, &run, pending)
                 }
-                Err(outcome) => outcome,
+                // Boxed: it is rare, and each push in flight would hold the room for it.
+                Begun::Again { again, subject, target } => {
+                    Box::pin(self.repeat(again, &subject, target, deadline)).await
+                }
+                Begun::Ended(report) => report,
             }
         }
     }
 
-    fn begin(&self, admitted: &Admitted<Notification>) -> Result<(&Target, Prepared, Remembered), Outcome> {
+    /// What a phone's receipt means; `None` where nothing is remembered.
+    pub fn receipt(&self, ack_id: &str) -> Option<Receipt> {
+        self.memory.as_ref().map(|memory| memory.receipt(ack_id))
+    }
+
+    /// What is remembered, for metrics; `None` where nothing is.
+    pub fn memory(&self) -> Option<MemoryState> {
+        self.memory.as_ref().map(Memory::state)
+    }
+
+    /// The configured deadline of one notification.
+    pub fn deadline(&self) -> Duration {
+        self.limits.deadline
+    }
+
+    /// Whether there is a target of this name, be it one that could not be set up.
+    pub fn knows(&self, target: &TargetName) -> bool {
+        self.targets.contains_key(target) || self.is_left_out(target)
+    }
+
+    fn is_left_out(&self, target: &TargetName) -> bool {
+        self.left_out.iter().any(|left_out| left_out.name == *target)
+    }
+
+    fn begin(&self, admitted: &Admitted<Notification>) -> Begun<'_> {
         let notification = admitted.get();
         let Some(target) = self.targets.get(&notification.target) else {
             self.metrics.bad_request();
-            let outcome = words::unknown_target(notification);
+            let is_left_out = self.is_left_out(&notification.target);
+            let outcome = match notification.content {
+                Content::Mattermost(_) => words::unknown_target(notification),
+                Content::Native(_) => words::unknown_target_for_program(is_left_out),
+            };
             let observed = admitted.observed().map(Refusal::label);
-            let is_left_out = self.left_out.iter().any(|left_out| left_out.name == notification.target);
             let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
             let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
             log::notification_line(&Subject::of(notification), &ending);
-            return Err(match self.compatibility {
+            let outcome = match self.compatibility_for(&notification.kind) {
                 Compatibility::Improved => outcome,
                 Compatibility::Strict => words::unknown_target_in_full(notification),
-            });
+            };
+            return Begun::Ended(Report { outcome, reason, may_be_repeated: false });
         };
         let platform = target.sender.platform();
         // Google has no channel apart for calls, and the reference counts none.
@@ -176,21 +242,51 @@ impl Relay {
             Platform::Apple => notification.transport,
             Platform::Android => Transport::Standard,
         };
+        let subject = Remembered::of(admitted, transport);
+        let pending = match self.claim(notification) {
+            None => None,
+            Some(Claim::First(pending)) => Some(pending),
+            Some(Claim::Again(again)) => return Begun::Again { again, subject, target },
+        };
         self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
-        Ok((target, target.sender.prepare(notification), Remembered::of(admitted, transport)))
+        Begun::First { target, prepared: target.sender.prepare(notification), subject, pending }
+    }
+
+    fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
+        let Notification { server_id, ack_id, device, .. } = notification;
+        self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), ack_id, device.expose()))
+    }
+
+    /// The answer to a request that was sent, or is being sent, already. No phone is woken for it.
+    async fn repeat(&self, again: Again<'_>, subject: &Remembered, target: &Target, within: Duration) -> Report {
+        let was_in_flight = again.is_in_flight();
+        let (outcome, answer) = match again.outcome(within).await {
+            Ok(outcome) if was_in_flight => (outcome, "waited"),
+            Ok(outcome) => (outcome, "remembered"),
+            Err(NoOutcome::Lost) => (words::first_was_lost(), "lost"),
+            Err(NoOutcome::Late) => (words::first_is_late(), "late"),
+        };
+        self.metrics.repeat(answer);
+        let Remembered { ack_id, server, kind, .. } = subject;
+        log::repeat_line(
+            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },
+            answer,
+        );
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        Report { outcome, reason: Some(REPEATED), may_be_repeated: failed && was_in_flight }
     }
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.
-    fn settle(&self, target: &Target, subject: &Remembered, run: &Run) -> Outcome {
+    fn settle(&self, target: &Target, subject: &Remembered, run: &Run, pending: Option<Pending<'_>>) -> Report {
         let platform = target.sender.platform();
         let Remembered { ack_id, server, kind, transport, observed } = subject;
         let outcome = words::outcome(run, platform, &target.name);
         let reason = run.verdict.reason();
         match &outcome {
-            Outcome::Delivered => self.metrics.success(platform, kind, *transport, !ack_id.is_empty()),
+            Outcome::Delivered => self.metrics.success(platform, kind, *transport, subject.asks_for_receipt()),
             Outcome::Remove => self.metrics.removal(platform, kind, *transport, reason.unwrap_or_default()),
             Outcome::Failed { .. } => {
-                let reason = match self.compatibility {
+                let reason = match self.compatibility_for(kind) {
                     Compatibility::Improved => reason,
                     Compatibility::Strict => words::reference_reason(run, platform),
                 };
@@ -198,7 +294,7 @@ impl Relay {
             }
         }
         log::notification_line(
-            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.label() },
+            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },
             &Ending {
                 outcome: &outcome,
                 reason,
@@ -207,17 +303,29 @@ impl Relay {
                 took: run.elapsed,
             },
         );
-        match self.compatibility {
+        let outcome = match self.compatibility_for(kind) {
             Compatibility::Improved => outcome,
             Compatibility::Strict => words::reference_outcome(outcome, run, platform),
+        };
+        if let Some(pending) = pending {
+            pending.settle(&run.verdict, &outcome, subject.asks_for_receipt().then_some(platform));
+        }
+        Report { outcome, reason, may_be_repeated: matches!(run.verdict, Verdict::Retry { .. }) }
+    }
+
+    /// Programs have never spoken to the reference.
+    fn compatibility_for(&self, kind: &PushKind) -> Compatibility {
+        match kind {
+            PushKind::Native(_) => Compatibility::Improved,
+            _ => self.compatibility,
         }
     }
 
-    async fn attempt(&self, target: &Target, prepared: &Prepared) -> Run {
+    async fn attempt(&self, target: &Target, prepared: &Prepared, deadline: &Duration) -> Run {
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
-            let timeout = self.limits.attempt_timeout.min(self.limits.deadline.saturating_sub(tried.elapsed));
+            let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
             let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
             let attempt_took = (ended - started).saturating_sub(tried.elapsed);
@@ -225,7 +333,8 @@ impl Relay {
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
             target.record(&verdict);
-            let Next::Attempt { after } = policy::next(&verdict, tried, &self.limits, fastrand::f64()) else {
+            let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
+            let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
                 let verdict = target.settled(verdict);
                 return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };
             };
@@ -270,6 +379,9 @@ const UNKNOWN_TARGET: Reason = "unknown_target";
 
 /// What a probe is told of a target that could not be set up.
 const LEFT_OUT_PROBLEM: &str = "could not be set up; an error line in the log says why";
+
+/// The same request came before.
+const REPEATED: Reason = "repeated";
 
 /// The push names a target that could not be set up.
 const LEFT_OUT: Reason = "target_left_out";

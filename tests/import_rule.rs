@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → http → {admission, relay} → {delivery, queue, sender} → {notification, outcome, clock}`.
+//! `main → cli → app → http → {admission, relay} → {delivery, queue, sender} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -18,6 +18,7 @@ const RINGS: &[(&str, u8)] = &[
     ("queue", 5),
     ("sender", 5),
     ("notification", 6),
+    ("message", 6),
     ("outcome", 6),
     ("clock", 6),
 ];
@@ -35,6 +36,8 @@ const CONFIG_READERS: &[&str] = &["cli", "app"];
 const ALLOWED_BESIDE_THE_RINGS: &[(&str, &[&str])] = &[
     // The gate and the relay meet in the type `Admitted`, which only the gate can make.
     ("relay", &["admission"]),
+    // A notification is about a message.
+    ("notification", &["message"]),
     // The command line plays the chat server, starts the simulator and reads the configuration.
     ("cli", &["simulator"]),
 ];

@@ -19,10 +19,11 @@ pub mod webhook;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::notification::{Notification, PushKind, Transport};
+use crate::notification::{Content, Notification, PushKind, ServerId, TargetName, Transport};
 use addresses::Addresses;
 use rate::{Rate, Rates};
 use refusal::seconds;
@@ -30,6 +31,7 @@ pub use refusal::{Refusal, RefusalKind};
 pub use registry::ServerSettings;
 use registry::{Changes, Registry, Scheme, Server};
 use signature::SignatureError;
+use webhook::{WebhookError, WebhookHeaders};
 
 /// The most devices remembered, 42 bytes each: 8 MiB. A device's bucket is full again after twenty seconds with the default
 /// rate, so that this forgets nothing that matters below 10,000 notifications a second, each to another device.
@@ -103,6 +105,19 @@ pub struct Caller {
     pub address: IpAddr,
 }
 
+/// A server that has signed a whole request, every byte of it.
+#[derive(Debug)]
+pub struct Proven {
+    server: Arc<Server>,
+}
+
+impl Proven {
+    /// What it calls itself.
+    pub fn server_id(&self) -> &ServerId {
+        &self.server.settings().id
+    }
+}
+
 /// The gate.
 #[derive(Debug)]
 pub struct Admission {
@@ -143,6 +158,63 @@ impl Admission {
     /// Requests that are being checked meanwhile see the old state or the new one.
     pub fn replace_servers(&self, servers: Vec<ServerSettings>) -> Changes {
         self.registry.replace(servers)
+    }
+
+    /// Whether the server of this id has signed this body as Standard Webhooks ask, and may sign so. Asked in every mode:
+    /// whoever uses this signature wants to be known by it.
+    pub fn prove(
+        &self,
+        caller: Caller,
+        server_id: Option<&str>,
+        headers: Result<Option<WebhookHeaders<'_>>, WebhookError>,
+        body: &[u8],
+    ) -> Result<Proven, Refusal> {
+        let address = caller.address;
+        let was_refused =
+            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        let proven = self.check_webhook(server_id, headers, body).map(|server| Proven { server });
+        match &proven {
+            Ok(_) if was_refused => self.addresses.proven(address),
+            Err(refusal) if refusal.kind() == RefusalKind::Unproven => self.addresses.refused(address),
+            _ => {}
+        }
+        proven
+    }
+
+    /// Whether everything is sent, whoever asks.
+    pub fn sends_everything(&self) -> bool {
+        self.mode != AuthMode::Required
+    }
+
+    fn check_webhook(
+        &self,
+        server_id: Option<&str>,
+        headers: Result<Option<WebhookHeaders<'_>>, WebhookError>,
+        body: &[u8],
+    ) -> Result<Arc<Server>, Refusal> {
+        let headers = headers.map_err(Refusal::Webhook)?.ok_or(Refusal::MissingWebhook)?;
+        let id = server_id.and_then(ServerId::new).ok_or(Refusal::MissingServer)?;
+        let servers = self.registry.load();
+        let server = servers.get(&id).ok_or(Refusal::UnknownServer)?;
+        server.may_sign(Scheme::Webhook)?;
+        let keys = server.settings().webhook_keys.as_slice();
+        webhook::check(headers, body, keys, self.clock.unix_seconds()).map_err(Refusal::Webhook)?;
+        Ok(Arc::clone(server))
+    }
+
+    /// Whether a proven server may push to this target.
+    pub fn may_push_to(&self, proven: &Proven, target: &TargetName) -> Result<(), Refusal> {
+        proven.server.may_push_to(target)
+    }
+
+    /// Lets a notification of a proven server through, or says why not.
+    pub fn admit_proven(&self, proven: &Proven, notification: Notification) -> Result<Admitted<Notification>, Refusal> {
+        if notification.server_id != *proven.server_id() {
+            return Err(Refusal::ServerMismatch);
+        }
+        proven.server.may_push_to(&notification.target)?;
+        self.count(&proven.server, &notification, self.clock.unix_seconds())?;
+        Ok(Admitted { checked: notification, observed: None })
     }
 
     /// Lets a notification through, or says why not.
@@ -236,7 +308,11 @@ fn check_signature(server: &Server, notification: &Notification, unix_seconds: u
 /// Whether a phone would show a caller's text or ring. A test does neither, and Mattermost sends none that asks for it; a
 /// stranger who knows a server's id could, since the payloads of these two do not depend on the kind.
 fn does_more_than_test(notification: &Notification) -> bool {
-    notification.content.is_id_loaded || notification.transport != Transport::Standard
+    let shows_text = match &notification.content {
+        Content::Mattermost(content) => content.is_id_loaded,
+        Content::Native(_) => true,
+    };
+    shows_text || notification.transport != Transport::Standard
 }
 
 #[cfg(test)]

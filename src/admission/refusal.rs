@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::rate::Wait;
 use super::signature::SignatureError;
+use super::webhook::WebhookError;
 
 /// Why a request is not sent. `Display` is the text for the caller: it says what was wrong and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,20 @@ pub enum Refusal {
         /// The last second in which the key counted, since the Unix epoch.
         until: u64,
     },
+    /// Nothing says who signs.
+    #[error("the header pushrelay-server is missing: it holds the server_id that the relay knows the sender by")]
+    MissingServer,
+    /// Not signed as Standard Webhooks ask.
+    #[error(
+        "the request is not signed: it needs the headers webhook-id, webhook-timestamp and webhook-signature (Standard Webhooks)"
+    )]
+    MissingWebhook,
+    /// Signed as Standard Webhooks ask, and not rightly.
+    #[error("{0}")]
+    Webhook(WebhookError),
+    /// Rightly signed, by another server than the one that it names.
+    #[error("the request is signed by another server than its server_id names")]
+    ServerMismatch,
     /// For another push.
     #[error("the signature is for another push: its claim ack_id is not the request's ack_id")]
     AckIdMismatch,
@@ -118,6 +133,10 @@ impl Refusal {
             Self::WrongAlgorithm => "wrong_algorithm",
             Self::WrongKey => "wrong_key",
             Self::KeyExpired { .. } => "key_expired",
+            Self::MissingServer => "missing_server",
+            Self::MissingWebhook => "missing_webhook",
+            Self::Webhook(error) => error.label(),
+            Self::ServerMismatch => "server_mismatch",
             Self::AckIdMismatch => "ack_id_mismatch",
             Self::DeviceIdMismatch => "device_id_mismatch",
             Self::Untimely => "untimely",
@@ -140,6 +159,10 @@ impl Refusal {
             | Self::WrongAlgorithm
             | Self::WrongKey
             | Self::KeyExpired { .. }
+            | Self::MissingServer
+            | Self::MissingWebhook
+            | Self::Webhook(_)
+            | Self::ServerMismatch
             | Self::AckIdMismatch
             | Self::DeviceIdMismatch
             | Self::Untimely

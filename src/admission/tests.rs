@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::registry::{Schemes, ServerKeys, WebhookKeys};
 use super::signing::SigningKey;
 use super::*;
-use crate::notification::{Content, DeviceToken, ServerId, TargetName};
+use crate::notification::{Content, DeviceToken, MattermostContent, ServerId, TargetName};
 use crate::private::Private;
 
 /// Noon of a day.
@@ -54,7 +54,7 @@ impl Tenant {
             device,
             kind: PushKind::Message,
             transport: Transport::Standard,
-            content: Content::default(),
+            content: Content::Mattermost(MattermostContent::default()),
         }
     }
 

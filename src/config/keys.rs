@@ -58,8 +58,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 11] =
-    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 12] =
+    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &MEMORY, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -392,6 +392,35 @@ pub(super) static DELIVERY: Group = Group {
             Kind::Duration(1, 60_000),
             Default("1s"),
             "The pause after the first failed attempt; it doubles with each further one, up to 8 s.",
+        ),
+    ],
+};
+
+/// What was sent.
+pub(super) static MEMORY: Group = Group {
+    name: "memory",
+    repeated: false,
+    about: "The memory of what was sent: a request that comes again wakes no phone again but gets the first one's answer.",
+    keys: &[
+        key(
+            "enabled",
+            Kind::Flag,
+            Default("true"),
+            "Whether repeats are known. Files of mattermost-push-proxy mean `false`.",
+        ),
+        // Chat servers that repeat do so within minutes; phones send receipts when they are on again.
+        key(
+            "window",
+            Kind::Duration(60_000, 7 * 24 * 3_600_000),
+            Default("24h"),
+            "How long a request is known by its `ack_id` (or `webhook-id`), and a receipt counts.",
+        ),
+        key(
+            "entries",
+            Kind::Count(1_000, 100_000_000),
+            Default("1000000"),
+            "The most requests remembered, 48 bytes each. A whole window needs notifications per second × seconds × 4/3; with \
+             less, the oldest are forgotten early, and `pushrelay_memory_window_seconds` says how far back it reaches.",
         ),
     ],
 };

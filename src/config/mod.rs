@@ -43,6 +43,7 @@ use values::Values;
 use crate::admission::ServerSettings;
 use crate::delivery::DeliverySettings;
 use crate::notification::Compatibility;
+use crate::relay::memory::MemorySettings;
 use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
 /// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
@@ -63,6 +64,8 @@ pub struct Settings {
     pub servers_directory: Option<ServersDirectory>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
+    /// How far back repeats are known; without it they are sent again, as the reference does.
+    pub memory: Option<crate::relay::memory::MemorySettings>,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
     pub targets: Vec<crate::sender::TargetSettings>,
     /// Targets that are configured and cannot be used; empty unless [`Settings::tolerate_broken_targets`].
@@ -186,6 +189,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     }
     let delivery = delivery(document, directory, shutdown_deadline, findings);
     let http = edge::http(document, directory, listen, findings);
+    let memory = memory(document, directory, findings);
     let log = log(document, directory, findings);
     let target_names: BTreeSet<String> =
         document.sections(&keys::TARGET).filter_map(|section| section.text("name").map(str::to_owned)).collect();
@@ -216,6 +220,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         admission,
         servers_directory,
         delivery,
+        memory,
         targets,
         left_out,
         tolerate_broken_targets: document.is_reference,
@@ -273,6 +278,13 @@ fn delivery(
         delivery.warning(findings, "deadline", what, "raise shutdown_deadline, or lower delivery.deadline");
     }
     settings
+}
+
+fn memory(document: &mut Document, directory: &Path, findings: &mut Findings) -> Option<MemorySettings> {
+    let memory = Values::check(document.section(&keys::MEMORY), directory, findings);
+    memory
+        .flag("enabled")
+        .then(|| MemorySettings { window: memory.duration("window"), entries: memory.number("entries") })
 }
 
 fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> LogSettings {

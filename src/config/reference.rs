@@ -148,6 +148,7 @@ impl Reader<'_> {
         // What a reference file means and cannot say.
         self.set(document.section(&keys::TOP), "compatibility", Given::Text("strict".to_owned()));
         self.set(document.section(&keys::AUTH), "mode", Given::Text("off".to_owned()));
+        self.set(document.section(&keys::MEMORY), "enabled", Given::Boolean(false));
         self.timeouts(&file, document);
         self.throttle(&file, document);
         let metrics = self.flag(&file, "EnableMetrics");

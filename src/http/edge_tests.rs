@@ -48,6 +48,7 @@ impl Running {
                 vec![],
                 Compatibility::Improved,
                 delivery,
+                None,
                 clock.clone(),
                 Arc::clone(&metrics),
             )),

@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 const DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// Seconds. A place becomes free with the next finished request, within about the time of one delivery.
-const OVERLOAD_RETRY_AFTER: u32 = 1;
+pub(super) const OVERLOAD_RETRY_AFTER: u32 = 1;
 
 /// Lets requests in as long as there is a place.
 #[derive(Debug)]
@@ -74,7 +74,26 @@ impl Gate {
     }
 
     /// Takes a place, to be held until the answer is known, and reads the body.
-    pub(super) async fn enter<B>(&self, body: B) -> Result<(SemaphorePermit<'_>, Bytes), TurnedAway>
+    pub(super) fn enter<B>(&self, body: B) -> impl Future<Output = Result<(SemaphorePermit<'_>, Bytes), TurnedAway>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.enter_with(body, self.max_body_bytes)
+    }
+
+    /// The same for a body that may be larger, at most this many bytes. The configured limit holds if it is higher.
+    pub(super) fn enter_larger<B>(
+        &self,
+        body: B,
+        max_body_bytes: usize,
+    ) -> impl Future<Output = Result<(SemaphorePermit<'_>, Bytes), TurnedAway>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.enter_with(body, max_body_bytes.max(self.max_body_bytes))
+    }
+
+    async fn enter_with<B>(&self, body: B, max_body_bytes: usize) -> Result<(SemaphorePermit<'_>, Bytes), TurnedAway>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -82,7 +101,7 @@ impl Gate {
             self.metrics.overloaded();
             return Err(TurnedAway::Overloaded(self.max_in_flight));
         };
-        let read = tokio::time::timeout(self.body_timeout, read(body, self.max_body_bytes)).await;
+        let read = tokio::time::timeout(self.body_timeout, read(body, max_body_bytes)).await;
         let bytes = read.unwrap_or(Err(TurnedAway::TooSlow(self.body_timeout)))?;
         Ok((place, bytes))
     }

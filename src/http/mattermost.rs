@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::notification::{
-    Compatibility, Content, DeviceToken, Notification, PushKind, ServerId, TargetName, Transport,
+    Compatibility, Content, DeviceToken, MattermostContent, Notification, PushKind, ServerId, TargetName, Transport,
 };
 use crate::outcome::Outcome;
 use crate::private::Private;
@@ -141,7 +141,7 @@ pub fn decode_push(body: &[u8], compatibility: Compatibility) -> Result<Notifica
         kind: PushKind::from_wire(&push.kind),
         transport: Transport::from_wire(&push.transport),
         signature: Private::new(push.signature),
-        content: Content {
+        content: Content::Mattermost(MattermostContent {
             sub_type: push.sub_type.into_owned(),
             category: push.category.into_owned(),
             message: Private::new(message),
@@ -159,7 +159,7 @@ pub fn decode_push(body: &[u8], compatibility: Compatibility) -> Result<Notifica
             from_webhook: push.from_webhook.into_owned(),
             is_crt_enabled: push.is_crt_enabled,
             is_id_loaded: push.is_id_loaded,
-        },
+        }),
     })
 }
 

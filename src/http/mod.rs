@@ -2,18 +2,21 @@
 //! say into answers. It decides neither who may send nor how hard to try.
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
-//! servers use, `ops` everything that probes and people ask, `mattermost` the wire format, `client_address` whose a
-//! request is, `throttle` how often anyone may ask, `tls` how connections of chat servers are kept private.
+//! servers use, `native` the API for other programs, `ops` everything that probes and people ask, `mattermost` the wire
+//! format, `client_address` whose a request is, `throttle` how often anyone may ask, `tls` how connections of chat servers are kept private.
 
 mod answer;
 mod client_address;
+mod ingest;
 mod limits;
 pub mod mattermost;
+mod native;
 mod openapi;
 mod ops;
 mod pace;
 mod push;
 mod serve;
+mod signed;
 #[cfg(test)]
 mod testing;
 mod throttle;
@@ -28,8 +31,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::post;
-use bytes::Bytes;
-use http::{Method, Request};
+use http::Request;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
@@ -41,9 +43,12 @@ use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use answer::Answer;
+use ingest::ingest_routes;
 use limits::Gate;
+use native::{NOTIFICATIONS, Native};
 use ops::Ops;
 use serve::{ConnectionLimits, Routes, serve};
+use signed::SignedHeaders;
 use throttle::Throttle;
 use tls::Tls;
 
@@ -106,6 +111,7 @@ pub struct Edge {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     gate: Arc<Gate>,
+    native: Native,
     throttle: Option<Arc<Throttle>>,
     client_address: ClientAddressSettings,
     compatibility: Compatibility,
@@ -137,6 +143,7 @@ impl Edge {
         });
         let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, Arc::clone(&metrics), clock));
         Self {
+            native: Native::new(relay.deadline()),
             relay,
             admission,
             gate: Arc::new(Gate::new(settings, Arc::clone(&metrics))),
@@ -173,6 +180,10 @@ impl Edge {
                 let relay = Arc::clone(&edge.relay);
                 move || relay.readiness()
             }),
+            memory: Box::new({
+                let relay = Arc::clone(&edge.relay);
+                move || relay.memory()
+            }),
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
@@ -180,6 +191,7 @@ impl Edge {
         }));
         let pushes = Router::new()
             .route(SEND_PUSH, post(send_push))
+            .route(NOTIFICATIONS, post(notify))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
             .merge(ops::home(edge.build, edge.compatibility))
@@ -211,50 +223,22 @@ fn routes(router: Router) -> Routes {
     })
 }
 
-/// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
-/// a kilobyte while it is in flight.
-fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
-    let others = routes(router);
-    let throttle = edge.throttle.clone();
-    let unlimited = Routes::new(move |request, peer| {
-        if request.method() == Method::POST && request.uri().path() == SEND_PUSH {
-            let caller = Caller { address: edge.client_address.client(peer.address, request.headers()) };
-            let (edge, body) = (Arc::clone(&edge), request.into_body());
-            Box::pin(async move { edge.send_push(caller, body).await })
-        } else {
-            others.answer(request, peer)
-        }
-    });
-    match throttle {
-        Some(throttle) => throttle.before(unlimited),
-        None => unlimited,
-    }
-}
-
-impl Edge {
-    async fn send_push<B>(&self, caller: Caller, body: B) -> Answer
-    where
-        B: hyper::body::Body<Data = Bytes> + Unpin,
-    {
-        push::send(&self.gate, &self.metrics, self.compatibility, body, |notification| {
-            let admitted = self.admission.admit(caller, notification)?;
-            if let Some(refusal) = admitted.observed() {
-                self.metrics.observed_refusal(refusal.label());
-            }
-            Ok(self.relay.deliver(admitted))
-        })
-        .await
-    }
-}
-
 /// Only for the router's answer to other methods than POST, which [`ingest_routes`] takes.
 async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
     let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into() };
     edge.send_push(caller, request.into_body()).await
 }
 
+/// The same for programs.
+async fn notify(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
+    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into() };
+    let (head, body) = request.into_parts();
+    edge.notify(caller, SignedHeaders(head.headers), body).await
+}
+
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body()).await
+    let receipt = |ack_id: &str| edge.relay.receipt(ack_id);
+    push::acknowledge(&edge.gate, &edge.metrics, edge.compatibility, request.into_body(), receipt).await
 }
 
 #[cfg(test)]

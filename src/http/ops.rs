@@ -14,6 +14,7 @@ use super::answer::{self, Answer};
 use super::limits::Gate;
 use crate::notification::Compatibility;
 use crate::relay::TargetReadiness;
+use crate::relay::memory::MemoryState;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 
@@ -27,6 +28,8 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Ops {
     /// Asked at each probe and scrape.
     pub(super) readiness: Box<dyn Fn() -> Vec<TargetReadiness> + Send + Sync>,
+    /// Asked at each scrape; `None` where nothing is remembered.
+    pub(super) memory: Box<dyn Fn() -> Option<MemoryState> + Send + Sync>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
@@ -75,6 +78,9 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     ops.metrics.set_in_flight(ops.gate.in_flight());
+    if let Some(memory) = (ops.memory)() {
+        ops.metrics.set_memory(memory.requests, memory.window_held);
+    }
     for target in (ops.readiness)() {
         ops.metrics.set_target(&target.name, target.problem.is_none(), target.credential_expires_at);
     }

@@ -31,6 +31,7 @@ async fn serving_as(
 ) -> (Server, Shutdown) {
     let (metrics, shutdown) = (Arc::new(testing::metrics()), Shutdown::new());
     let ops = Ops {
+        memory: Box::new(|| None),
         readiness: Box::new(move || targets.clone()),
         gate: Arc::new(Gate::new(&testing::settings(), Arc::clone(&metrics))),
         metrics,

@@ -12,6 +12,7 @@ use super::mattermost;
 use crate::admission::{Refusal, RefusalKind};
 use crate::notification::{Compatibility, Notification};
 use crate::outcome::Outcome;
+use crate::relay::memory::Receipt;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
@@ -27,21 +28,24 @@ enum Declined {
     Refused(Refusal),
 }
 
-/// Answers a request to send. `deliver` checks who sends and says how it is delivered.
-pub(super) async fn send<B, D, F>(
+/// Answers a request to send. `verify` sees the body exactly as it came, for a request that is signed as a whole;
+/// `deliver` checks who sends and says how it is delivered.
+pub(super) async fn send<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
     body: B,
+    verify: V,
     deliver: D,
 ) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
-    D: FnOnce(Notification) -> Result<F, Refusal>,
+    V: FnOnce(&[u8]) -> Result<P, Refusal>,
+    D: FnOnce(P, Notification) -> Result<F, Refusal>,
     F: Future<Output = Outcome>,
 {
     let began = Instant::now();
-    let answer = match decide(gate, metrics, compatibility, body, deliver).await {
+    let answer = match decide(gate, metrics, compatibility, body, verify, deliver).await {
         Ok(outcome) => answer::outcome(compatibility, &outcome),
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
@@ -52,21 +56,23 @@ where
     answer
 }
 
-async fn decide<B, D, F>(
+async fn decide<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
     body: B,
+    verify: V,
     deliver: D,
 ) -> Result<Outcome, Declined>
 where
     B: Body<Data = Bytes> + Unpin,
-    D: FnOnce(Notification) -> Result<F, Refusal>,
+    V: FnOnce(&[u8]) -> Result<P, Refusal>,
+    D: FnOnce(P, Notification) -> Result<F, Refusal>,
     F: Future<Output = Outcome>,
 {
     let (_place, body) = gate.enter(body).await.map_err(Declined::TurnedAway)?;
-    let notification = understand(body, metrics, compatibility)?;
-    let delivery = check(notification, metrics, deliver)?;
+    let (proof, notification) = understand(body, metrics, compatibility, verify)?;
+    let delivery = check(proof, notification, metrics, deliver)?;
     Ok(delivery.await)
 }
 
@@ -75,24 +81,40 @@ where
 
 /// Takes the body, which shares the connection's buffer, so that it is gone before the long wait.
 #[allow(clippy::needless_pass_by_value, reason = "the body must end here")]
-fn understand(body: Bytes, metrics: &Metrics, compatibility: Compatibility) -> Result<Notification, Declined> {
-    mattermost::decode_push(&body, compatibility).map_err(|bad| {
+fn understand<V, P>(
+    body: Bytes,
+    metrics: &Metrics,
+    compatibility: Compatibility,
+    verify: V,
+) -> Result<(P, Notification), Declined>
+where
+    V: FnOnce(&[u8]) -> Result<P, Refusal>,
+{
+    let proof = verify(&body).map_err(|refusal| {
+        metrics.refusal(refusal.label());
+        // Nothing that the body says is believed yet.
+        let subject = log::Subject { ack_id: "", server: "", target: "", kind: "unread" };
+        log::refusal_line(&subject, refusal.label());
+        Declined::Refused(refusal)
+    })?;
+    let notification = mattermost::decode_push(&body, compatibility).map_err(|bad| {
         metrics.bad_request();
         let problem = bad.to_string();
         let problem = &problem[..problem.floor_char_boundary(LOGGED_PROBLEM_BYTES)];
         tracing::warn!(problem, "a request to send could not be understood");
         Declined::Malformed(bad.text(&body, compatibility))
-    })
+    })?;
+    Ok((proof, notification))
 }
 
-fn check<D, F>(notification: Notification, metrics: &Metrics, deliver: D) -> Result<F, Declined>
+fn check<P, D, F>(proof: P, notification: Notification, metrics: &Metrics, deliver: D) -> Result<F, Declined>
 where
-    D: FnOnce(Notification) -> Result<F, Refusal>,
+    D: FnOnce(P, Notification) -> Result<F, Refusal>,
 {
     // For the line about a refusal: the notification itself moves on.
     let (ack_id, server) = (notification.ack_id.clone(), notification.server_id.clone());
-    let (target, kind) = (notification.target.clone(), notification.kind.label());
-    deliver(notification).map_err(|refusal| {
+    let (target, kind) = (notification.target.clone(), notification.kind.word());
+    deliver(proof, notification).map_err(|refusal| {
         metrics.refusal(refusal.label());
         let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
         log::refusal_line(&subject, refusal.label());
@@ -122,19 +144,29 @@ fn refused(compatibility: Compatibility, refusal: Refusal) -> Answer {
 }
 
 /// Answers a phone's receipt. The chat server forwards it inside the phone's own request, so nothing is waited for.
-pub(super) async fn acknowledge<B>(gate: &Gate, metrics: &Metrics, compatibility: Compatibility, body: B) -> Answer
+///
+/// `receipt` says whether this relay sent what the receipt names; `None` where nothing is remembered and every one counts.
+pub(super) async fn acknowledge<B, R>(
+    gate: &Gate,
+    metrics: &Metrics,
+    compatibility: Compatibility,
+    body: B,
+    receipt: R,
+) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
+    R: FnOnce(&str) -> Option<Receipt>,
 {
     let began = Instant::now();
-    let answer = receive(gate, metrics, compatibility, body).await;
+    let answer = receive(gate, metrics, compatibility, body, receipt).await;
     metrics.request(began.elapsed());
     answer
 }
 
-async fn receive<B>(gate: &Gate, metrics: &Metrics, compatibility: Compatibility, body: B) -> Answer
+async fn receive<B, R>(gate: &Gate, metrics: &Metrics, compatibility: Compatibility, body: B, receipt: R) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
+    R: FnOnce(&str) -> Option<Receipt>,
 {
     let (_place, body) = match gate.enter(body).await {
         Ok(entered) => entered,
@@ -142,8 +174,17 @@ where
     };
     match mattermost::decode_ack(&body) {
         Ok(ack) => {
-            metrics.acknowledged(&ack.platform, ack.kind.as_str());
-            tracing::debug!(ack_id = log::bounded(&ack.id), "a phone has received its notification");
+            // Whatever it means, the chat server is told the same: it can do nothing about it.
+            match receipt(&ack.id) {
+                None => metrics.acknowledged(&ack.platform, ack.kind.as_str()),
+                Some(Receipt::Sent { platform, after }) => {
+                    metrics.acknowledged(&ack.platform, ack.kind.as_str());
+                    metrics.receipt_of_ours(platform, after);
+                }
+                Some(Receipt::Again) => metrics.receipt("again"),
+                Some(Receipt::Unknown) => metrics.receipt("unknown"),
+            }
+            tracing::debug!(ack_id = log::bounded(&ack.id), "a phone says that it has received its notification");
             answer::outcome(compatibility, &Outcome::Delivered)
         }
         Err(bad) => {

@@ -29,12 +29,12 @@ async fn ending_as(with: Result<Outcome, Refusal>, compatibility: Compatibility)
     let gate = Arc::new(Gate::new(&settings, Arc::clone(&metrics)));
     let (push_gate, push_metrics) = (Arc::clone(&gate), Arc::clone(&metrics));
     let send_push = async move |request: Request<axum::body::Body>| {
-        let deliver = |_| with.clone().map(|outcome| async { outcome });
-        send(&push_gate, &push_metrics, compatibility, request.into_body(), deliver).await
+        let deliver = |(), _| with.clone().map(|outcome| async { outcome });
+        send(&push_gate, &push_metrics, compatibility, request.into_body(), |_| Ok(()), deliver).await
     };
     let ack_metrics = Arc::clone(&metrics);
     let receive = async move |request: Request<axum::body::Body>| {
-        acknowledge(&gate, &ack_metrics, compatibility, request.into_body()).await
+        acknowledge(&gate, &ack_metrics, compatibility, request.into_body(), |_| None).await
     };
     let router = Router::new().route(SEND_PUSH, post(send_push)).route(ACK, post(receive));
     Setup { server: Server::start(router).await, metrics }

@@ -31,6 +31,16 @@ pub(super) fn unknown_target_in_full(notification: &Notification) -> Outcome {
     missing_platform(notification.target.as_str(), notification.server_id.as_str())
 }
 
+/// The same for a program, which knows what it asked for.
+pub(super) fn unknown_target_for_program(is_left_out: bool) -> Outcome {
+    let text = if is_left_out {
+        "the target could not be set up: the relay's operator must correct it, /readyz says more"
+    } else {
+        "the relay has no target of this name"
+    };
+    Outcome::Failed { text: Cow::Borrowed(text) }
+}
+
 /// The reference's words, which administrators have learnt to search for.
 fn missing_platform(target: &str, server: &str) -> Outcome {
     Outcome::Failed {
@@ -63,9 +73,24 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
                  the relay's operator must correct them, /readyz says more"
             )
         }
-        Verdict::Rejected { reason } => format!("{provider} refused this notification ({reason})"),
+        Verdict::Rejected { reason } if run.answered => format!("{provider} refused this notification ({reason})"),
+        Verdict::Rejected { reason } => {
+            format!("{provider} cannot take this notification, so it was not sent ({reason})")
+        }
     };
     Outcome::Failed { text: Cow::Owned(text) }
+}
+
+/// A repeat of a request that was given up without an outcome.
+pub(super) fn first_was_lost() -> Outcome {
+    Outcome::Failed {
+        text: Cow::Borrowed("the same request came before and was cut off while it was being sent: try again"),
+    }
+}
+
+/// A repeat of a request that is still being sent.
+pub(super) fn first_is_late() -> Outcome {
+    Outcome::Failed { text: Cow::Borrowed("the same request came before and is still being sent: try again later") }
 }
 
 fn attempts_in_words(attempts: u32, elapsed: Duration) -> String {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::emoji;
-use crate::notification::{Notification, PushKind};
+use crate::notification::{MattermostContent, Notification, PushKind};
 
 /// What a character takes where it is written, bytes.
 type Cost = fn(char) -> usize;
@@ -26,8 +26,7 @@ pub(super) struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    pub(super) fn of(notification: &'a Notification) -> Self {
-        let content = &notification.content;
+    pub(super) fn of(notification: &Notification, content: &'a MattermostContent) -> Self {
         let message = content.message.expose();
         Self {
             message: match notification.kind {
@@ -113,7 +112,7 @@ pub(super) mod tests {
             kind: PushKind::Message,
             transport: Transport::Standard,
             signature: Private::new("a.b.c"),
-            content: Content {
+            content: Content::Mattermost(MattermostContent {
                 sub_type: "calls".into(),
                 category: "CAN_REPLY".into(),
                 message: Private::new("@ann: ship it :rocket: :custom:"),
@@ -131,7 +130,7 @@ pub(super) mod tests {
                 from_webhook: "true".into(),
                 is_crt_enabled: true,
                 is_id_loaded: false,
-            },
+            }),
         }
     }
 
@@ -150,7 +149,7 @@ pub(super) mod tests {
             let mut notification = message();
             notification.kind = PushKind::from_wire(PushKind::LABELS[kind]);
             notification.transport = if flags.0 { Transport::Voip } else { Transport::Standard };
-            let content = &mut notification.content;
+            let content = notification.content.mattermost_mut();
             content.is_id_loaded = flags.1;
             content.version = if flags.2 { "v2".into() } else { String::new() };
             let places = [

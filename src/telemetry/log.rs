@@ -214,7 +214,7 @@ impl<'a> Subject<'a> {
             ack_id: &notification.ack_id,
             server: notification.server_id.as_str(),
             target: notification.target.as_str(),
-            kind: notification.kind.label(),
+            kind: notification.kind.word(),
         }
     }
 }
@@ -270,6 +270,13 @@ pub fn notification_line(subject: &Subject<'_>, ending: &Ending<'_>) {
             );
         }
     }
+}
+
+/// The one line of a request that came before: `answer` says in a fixed word where the answer came from.
+pub fn repeat_line(subject: &Subject<'_>, answer: &'static str) {
+    let (ack_id, server, target) = (bounded(subject.ack_id), bounded(subject.server), bounded(subject.target));
+    let (kind, outcome) = (subject.kind, "repeated");
+    tracing::info!(ack_id, server, target, kind, outcome, answer, "notification");
 }
 
 /// The one line of a notification that was not admitted.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::notification::{Content, DeviceToken, PushKind, ServerId, TargetName, Transport};
+use crate::notification::{Content, DeviceToken, MattermostContent, PushKind, ServerId, TargetName, Transport};
 use crate::private::Private;
 
 /// What is logged while `events` runs.
@@ -144,14 +144,14 @@ fn no_token_no_text_and_no_signature_reaches_a_line() {
         kind: PushKind::Message,
         transport: Transport::Standard,
         signature: canary(),
-        content: Content {
+        content: Content::Mattermost(MattermostContent {
             message: canary(),
             channel_name: canary(),
             sender_name: canary(),
             override_username: canary(),
             override_icon_url: canary(),
-            ..Content::default()
-        },
+            ..MattermostContent::default()
+        }),
     };
     for format in [LogFormat::Json, LogFormat::Human] {
         let text = logged(format, || {

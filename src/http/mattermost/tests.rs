@@ -98,7 +98,7 @@ fn every_field_of_a_push_has_its_place() {
     assert_eq!((push.target.as_str(), push.app_version), ("apple_rn", 2));
     assert_eq!((push.ack_id.as_str(), push.kind, push.transport), ("ack", PushKind::Message, Transport::Voip));
     assert_eq!(push.signature.expose(), "a.b.c");
-    let content = push.content;
+    let content = push.content.mattermost();
     assert_eq!((content.sub_type.as_str(), content.category.as_str()), ("calls", "CAN_REPLY"));
     assert_eq!((content.message.expose(), content.badge, content.version.as_str()), ("text", 7, "v2"));
     assert_eq!((content.post_id.as_str(), content.team_id.as_str()), ("post", "team"));
@@ -179,11 +179,11 @@ fn long_texts_are_cut_between_characters_or_as_the_reference_cuts_them() {
 
     for (length, kept) in [(2_046, 2_046), (2_047, 2_047), (2_048, 2_046), (9_000, 2_046)] {
         let push = decode_push(&body(&json!({"message": "x".repeat(length)})), Compatibility::Strict).unwrap();
-        assert_eq!(push.content.message.expose().len(), kept);
+        assert_eq!(push.content.mattermost().message.expose().len(), kept);
     }
     for (length, kept) in [(64, 64), (65, 64), (66, 64)] {
         let push = decode_push(&body(&json!({"channel_name": "x".repeat(length)})), Compatibility::Strict).unwrap();
-        assert_eq!(push.content.channel_name.expose().len(), kept);
+        assert_eq!(push.content.mattermost().channel_name.expose().len(), kept);
     }
 }
 

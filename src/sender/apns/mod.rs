@@ -11,14 +11,16 @@ use url::Url;
 use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
-use crate::notification::{Compatibility, Notification};
+use crate::notification::{Compatibility, Content, Notification};
 use crate::outcome::{Attempt, Reason, Verdict};
 use credential::{ClientCertificate, Credential};
+use payload::PushType;
 pub use provider_token::KeysInUse;
 use provider_token::{ProviderToken, ProviderTokens, Refusal};
 use request::Addressing;
 
 pub mod credential;
+mod native;
 pub mod payload;
 mod provider_token;
 mod request;
@@ -34,6 +36,9 @@ const SANDBOX: &str = "api.sandbox.push.apple.com";
 
 /// The device token is longer than Apple's can be. Not a REMOVE: Apple has not said so.
 const TOKEN_TOO_LONG: Reason = "token_too_long";
+
+/// The payload of a program's message is larger than Apple takes. Mattermost's are shortened instead.
+const PAYLOAD_TOO_LARGE: Reason = "payload_too_large";
 
 /// Our certificate has expired or is not valid yet, so Apple need not be asked.
 const CERTIFICATE_OUT_OF_DATE: Reason = "certificate_out_of_date";
@@ -74,7 +79,7 @@ enum Identity {
 
 /// A notification as APNs will read it: built once, sent as often as it takes, under one `apns-id`.
 #[derive(Debug)]
-pub struct Prepared(Result<request::Prepared, request::TokenTooLong>);
+pub struct Prepared(Result<request::Prepared, Reason>);
 
 impl Apns {
     /// Sets the target up: reads the authorities, resolves the proxy. Opens no connection yet.
@@ -112,14 +117,24 @@ impl Apns {
 
     /// Builds path, headers and payload.
     pub fn prepare(&self, notification: &Notification) -> Prepared {
-        let body = || payload::build(notification, self.compatibility);
-        Prepared(self.addressing.prepare(notification, self.compatibility, body))
+        Prepared(match &notification.content {
+            Content::Mattermost(content) => {
+                let push_type = PushType::of(notification, content, self.compatibility);
+                let body = || payload::build(notification, content, self.compatibility);
+                let prepared = self.addressing.prepare(&notification.device, push_type, None, body);
+                prepared.map_err(|_too_long| TOKEN_TOO_LONG)
+            }
+            Content::Native(message) => {
+                native::prepare(&self.addressing, &notification.device, message, self.clock.unix_seconds())
+            }
+        })
     }
 
     /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.
     pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Attempt {
-        let Ok(prepared) = &prepared.0 else {
-            return Attempt::unanswered(Verdict::Rejected { reason: TOKEN_TOO_LONG });
+        let prepared = match &prepared.0 {
+            Ok(prepared) => prepared,
+            Err(reason) => return Attempt::unanswered(Verdict::Rejected { reason }),
         };
         let token = match self.proof() {
             Ok(token) => token,

@@ -7,14 +7,14 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::notification::{Compatibility, Notification, PushKind, Transport};
+use crate::notification::{Compatibility, MattermostContent, Notification, PushKind, Transport};
 use crate::sender::texts::{Texts, json_cost};
 
 /// The largest payload, bytes (Apple, "Generating a remote notification").
-const LIMIT: usize = 4_096;
+pub(super) const LIMIT: usize = 4_096;
 
 /// The largest payload of a `voip` push, bytes (the same).
-const VOIP_LIMIT: usize = 5_120;
+pub(super) const VOIP_LIMIT: usize = 5_120;
 
 /// What the app expects where there is no signature: it tells an unsigned push from one whose signature was lost.
 const NO_SIGNATURE: &str = "NO_SIGNATURE";
@@ -31,9 +31,8 @@ pub(crate) enum PushType {
 }
 
 impl PushType {
-    /// What this notification is.
-    pub(crate) fn of(notification: &Notification, compatibility: Compatibility) -> Self {
-        let content = &notification.content;
+    /// What this notification of Mattermost's is.
+    pub(crate) fn of(notification: &Notification, content: &MattermostContent, compatibility: Compatibility) -> Self {
         let is_silent = notification.kind == PushKind::Session && content.message.is_empty() && !content.is_id_loaded;
         match notification.transport {
             Transport::Voip => Self::Voip,
@@ -46,26 +45,26 @@ impl PushType {
 
 /// Writes the payload. Unless `Strict`, texts are shortened until it is as small as Apple wants it; ids and signature
 /// are not, so a sender of absurd ids gets Apple's `PayloadTooLarge`.
-pub(crate) fn build(notification: &Notification, compatibility: Compatibility) -> Bytes {
-    let push_type = PushType::of(notification, compatibility);
+pub(crate) fn build(notification: &Notification, content: &MattermostContent, compatibility: Compatibility) -> Bytes {
+    let push_type = PushType::of(notification, content, compatibility);
     let limit = if push_type == PushType::Voip { VOIP_LIMIT } else { LIMIT };
-    let mut texts = Texts::of(notification);
-    let mut payload = write(notification, push_type, &texts);
+    let mut texts = Texts::of(notification, content);
+    let mut payload = write(notification, content, push_type, &texts);
     if payload.len() > limit && compatibility == Compatibility::Improved {
         texts.fit(json_cost, |texts| {
-            payload = write(notification, push_type, texts);
+            payload = write(notification, content, push_type, texts);
             payload.len().saturating_sub(limit)
         });
     }
     payload.into()
 }
 
-fn write(notification: &Notification, push_type: PushType, texts: &Texts<'_>) -> Vec<u8> {
+fn write(notification: &Notification, content: &MattermostContent, push_type: PushType, texts: &Texts<'_>) -> Vec<u8> {
     // Around 700 bytes beside the message on current servers, most of them the signature.
     let mut payload = Vec::with_capacity(1_024 + texts.message.len());
     let written = match push_type {
-        PushType::Voip => serde_json::to_writer(&mut payload, &Voip::new(notification, texts)),
-        _ => serde_json::to_writer(&mut payload, &Standard::new(notification, push_type, texts)),
+        PushType::Voip => serde_json::to_writer(&mut payload, &Voip::new(notification, content, texts)),
+        _ => serde_json::to_writer(&mut payload, &Standard::new(notification, content, push_type, texts)),
     };
     written.expect("texts, numbers and flags can always be written as JSON to memory");
     payload
@@ -147,12 +146,16 @@ struct Standard<'a> {
 }
 
 impl<'a> Standard<'a> {
-    fn new(notification: &'a Notification, push_type: PushType, texts: &'a Texts<'a>) -> Self {
-        let content = &notification.content;
+    fn new(
+        notification: &'a Notification,
+        content: &'a MattermostContent,
+        push_type: PushType,
+        texts: &'a Texts<'a>,
+    ) -> Self {
         let shows_text = matches!(notification.kind, PushKind::Message | PushKind::Session);
         let aps = match push_type {
             PushType::Background => Aps { content_available: Some(1), ..Aps::default() },
-            _ => aps(notification, texts),
+            _ => aps(notification, content, texts),
         };
         Self {
             aps,
@@ -178,10 +181,9 @@ impl<'a> Standard<'a> {
     }
 }
 
-fn aps<'a>(notification: &'a Notification, texts: &'a Texts<'a>) -> Aps<'a> {
-    let content = &notification.content;
+fn aps<'a>(notification: &'a Notification, content: &'a MattermostContent, texts: &'a Texts<'a>) -> Aps<'a> {
     let common = Aps {
-        badge: badge(notification),
+        badge: badge(notification, content),
         thread_id: match () {
             () if content.channel_id.is_empty() => "",
             () if content.is_crt_enabled && !content.root_id.is_empty() => &content.root_id,
@@ -206,14 +208,14 @@ fn aps<'a>(notification: &'a Notification, texts: &'a Texts<'a>) -> Aps<'a> {
             Aps { alert: Some(alert), content_available: wakes_app.then_some(1), ..shown }
         }
         PushKind::Clear | PushKind::Test => Aps { content_available: Some(1), ..common },
-        PushKind::UpdateBadge | PushKind::Other(_) => common,
+        PushKind::UpdateBadge | PushKind::Other(_) | PushKind::Native(_) => common,
     }
 }
 
 /// −1 leaves the badge alone. With a badge of 0 iOS takes all of an app's notifications down, not just the ones that were
 /// read; apps from version 2 on do that themselves, and are told 1 instead when a clear push counts to 0.
-fn badge(notification: &Notification) -> Option<i64> {
-    match notification.content.badge {
+fn badge(notification: &Notification, content: &MattermostContent) -> Option<i64> {
+    match content.badge {
         0 if notification.kind == PushKind::Clear && notification.app_version > 1 => Some(1),
         -1 => None,
         badge => Some(badge),
@@ -242,8 +244,7 @@ struct Voip<'a> {
 }
 
 impl<'a> Voip<'a> {
-    fn new(notification: &'a Notification, texts: &'a Texts<'a>) -> Self {
-        let content = &notification.content;
+    fn new(notification: &'a Notification, content: &'a MattermostContent, texts: &'a Texts<'a>) -> Self {
         Self {
             aps: Aps { content_available: Some(1), ..Aps::default() },
             r#type: notification.kind.as_str(),

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 
 use super::payload::PushType;
-use crate::notification::{Compatibility, Notification};
+use crate::notification::DeviceToken;
 
 /// The longest device token that is tried, in bytes. Apple states no length; tokens have 64 characters and are said to
 /// become up to 200. What is longer would only be an expensive way to hear `BadDeviceToken`.
@@ -19,6 +19,8 @@ const MAX_TOKEN: usize = 1_024;
 /// What stays as it is in a path segment. Not the dot, though RFC 3986 would let it: `..` must stay a token.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 
+const APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -43,11 +45,22 @@ fn push_type(kind: PushType) -> HeaderValue {
 }
 
 /// Apple refuses priority 10 for what shows nothing.
-fn priority(kind: PushType) -> HeaderValue {
+fn priority(kind: PushType, is_normal: bool) -> HeaderValue {
     HeaderValue::from_static(match kind {
-        PushType::Alert | PushType::Voip => "10",
-        PushType::Background => "5",
+        PushType::Alert | PushType::Voip if !is_normal => "10",
+        _ => "5",
     })
+}
+
+/// What Mattermost never asks for and a program may. Boxed where it is kept, so that Mattermost's pushes do not pay for it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    /// Priority 5 instead of 10.
+    pub(super) is_normal: bool,
+    /// Seconds after the Unix epoch; 0 means now or never.
+    pub(super) expiration: Option<u64>,
+    /// At most 64 bytes.
+    pub(super) collapse_id: Option<HeaderValue>,
 }
 
 /// The device token is longer than any token can be.
@@ -60,6 +73,7 @@ pub(super) struct Prepared {
     id: HeaderValue,
     topic: HeaderValue,
     push_type: PushType,
+    wishes: Option<Box<Wishes>>,
     pub(super) body: Bytes,
 }
 
@@ -77,20 +91,20 @@ impl Addressing {
     /// The body is built only if the request can be sent.
     pub(super) fn prepare(
         &self,
-        notification: &Notification,
-        compatibility: Compatibility,
+        device: &DeviceToken,
+        push_type: PushType,
+        wishes: Option<Box<Wishes>>,
         body: impl FnOnce() -> Bytes,
     ) -> Result<Prepared, TokenTooLong> {
-        let token = notification.device.expose();
+        let token = device.expose();
         if token.len() > MAX_TOKEN {
             return Err(TokenTooLong);
         }
         let uri = format!("{}/3/device/{}", self.origin, utf8_percent_encode(token, SEGMENT));
         let uri = Uri::from_maybe_shared(Bytes::from(uri))
             .expect("an origin that has been connected to, and a segment of at most 3 KiB of plain letters");
-        let push_type = PushType::of(notification, compatibility);
         let topic = if push_type == PushType::Voip { &self.voip_topic } else { &self.topic };
-        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), push_type, body: body() })
+        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), push_type, wishes, body: body() })
     }
 }
 
@@ -107,10 +121,19 @@ fn new_id() -> HeaderValue {
 impl Prepared {
     /// The head of one attempt.
     pub(super) fn head(&self, authorization: Option<&HeaderValue>) -> Request<()> {
-        let mut headers = HeaderMap::with_capacity(5);
+        let mut headers = HeaderMap::with_capacity(if self.wishes.is_some() { 7 } else { 5 });
         headers.insert(APNS_TOPIC, self.topic.clone());
         headers.insert(APNS_PUSH_TYPE, push_type(self.push_type));
-        headers.insert(APNS_PRIORITY, priority(self.push_type));
+        let is_normal = self.wishes.as_ref().is_some_and(|wishes| wishes.is_normal);
+        headers.insert(APNS_PRIORITY, priority(self.push_type, is_normal));
+        if let Some(wishes) = &self.wishes {
+            if let Some(expiration) = wishes.expiration {
+                headers.insert(APNS_EXPIRATION, expiration.into());
+            }
+            if let Some(collapse_id) = &wishes.collapse_id {
+                headers.insert(APNS_COLLAPSE_ID, collapse_id.clone());
+            }
+        }
         headers.insert(APNS_ID, self.id.clone());
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
@@ -139,8 +162,7 @@ impl fmt::Debug for Prepared {
 mod tests {
     use super::super::test_notification::notification;
     use super::*;
-    use crate::notification::DeviceToken;
-    use crate::notification::{PushKind, Transport};
+    use crate::notification::{Compatibility, Notification, PushKind, Transport};
     use crate::private::Private;
     use proptest::prelude::*;
 
@@ -148,8 +170,16 @@ mod tests {
         Addressing::new("https://api.push.apple.com".to_owned(), "com.example.app").unwrap()
     }
 
+    fn push_type_of(notification: &Notification, compatibility: Compatibility) -> PushType {
+        PushType::of(notification, notification.content.mattermost(), compatibility)
+    }
+
     fn prepare(notification: &Notification) -> Prepared {
-        addressing().prepare(notification, Compatibility::Improved, || Bytes::from_static(b"{}")).unwrap()
+        addressing()
+            .prepare(&notification.device, push_type_of(notification, Compatibility::Improved), None, || {
+                Bytes::from_static(b"{}")
+            })
+            .unwrap()
     }
 
     fn header<'a>(request: &'a Request<()>, name: &str) -> Option<&'a str> {
@@ -195,9 +225,9 @@ mod tests {
             let mut notification = notification("ab");
             notification.transport = transport;
             notification.kind = PushKind::from_wire(kind);
-            notification.content.message = Private::new(message);
-            notification.content.is_id_loaded = is_id_loaded;
-            let push_type = PushType::of(&notification, compatibility);
+            notification.content.mattermost_mut().message = Private::new(message);
+            notification.content.mattermost_mut().is_id_loaded = is_id_loaded;
+            let push_type = push_type_of(&notification, compatibility);
             assert_eq!(push_type, expected, "{transport:?} {kind} {message:?} {is_id_loaded} {compatibility:?}");
         }
     }
@@ -212,7 +242,7 @@ mod tests {
         assert_eq!(header(&request, "apns-priority"), Some("10"));
         let mut session = notification("ab");
         session.kind = PushKind::Session;
-        session.content.message = Private::default();
+        session.content.mattermost_mut().message = Private::default();
         let request = prepare(&session).head(None);
         assert_eq!(header(&request, "apns-topic"), Some("com.example.app"));
         assert_eq!(header(&request, "apns-push-type"), Some("background"));
@@ -223,7 +253,7 @@ mod tests {
     fn a_token_of_impossible_length_is_not_sent() {
         let prepare = |length: usize| {
             addressing()
-                .prepare(&notification(&"é".repeat(length / 2)), Compatibility::Improved, Bytes::new)
+                .prepare(&notification(&"é".repeat(length / 2)).device, PushType::Alert, None, Bytes::new)
                 .map(|_| ())
         };
         assert_eq!(prepare(MAX_TOKEN), Ok(()));

@@ -1,6 +1,8 @@
 //! A notification for tests, complete enough to be sent.
 
-use crate::notification::{Content, DeviceToken, Notification, PushKind, ServerId, TargetName, Transport};
+use crate::notification::{
+    Content, DeviceToken, MattermostContent, Notification, PushKind, ServerId, TargetName, Transport,
+};
 use crate::private::Private;
 
 pub(super) fn notification(device: &str) -> Notification {
@@ -13,6 +15,10 @@ pub(super) fn notification(device: &str) -> Notification {
         kind: PushKind::Message,
         transport: Transport::Standard,
         signature: Private::new("signature"),
-        content: Content { message: Private::new("text"), badge: -1, ..Content::default() },
+        content: Content::Mattermost(MattermostContent {
+            message: Private::new("text"),
+            badge: -1,
+            ..MattermostContent::default()
+        }),
     }
 }

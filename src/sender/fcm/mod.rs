@@ -6,6 +6,7 @@
 mod account;
 mod client;
 mod grant;
+mod native;
 mod oauth;
 pub mod payload;
 #[cfg(test)]
@@ -29,8 +30,8 @@ use self::oauth::{AccessToken, AccessTokens};
 use self::trouble::Trouble;
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
-use crate::notification::{Compatibility, Notification};
-use crate::outcome::{Attempt, Verdict};
+use crate::notification::{Compatibility, Content, Notification};
+use crate::outcome::{Attempt, Reason, Verdict};
 
 /// Google's own address.
 const ENDPOINT: &str = "https://fcm.googleapis.com";
@@ -51,8 +52,8 @@ pub struct Fcm {
     tokens: Arc<AccessTokens>,
 }
 
-/// The body of a send. Private: it holds the device token and the text.
-pub struct Prepared(Bytes);
+/// The body of a send, or why there is none. Private: it holds the device token and the text.
+pub struct Prepared(Result<Bytes, Reason>);
 
 impl Fcm {
     /// Sets a project up. Opens no connection and asks for no token yet.
@@ -79,12 +80,19 @@ impl Fcm {
 
     /// Builds the body.
     pub fn prepare(&self, notification: &Notification) -> Prepared {
-        Prepared(payload::build(notification, self.compatibility))
+        Prepared(match &notification.content {
+            Content::Mattermost(content) => Ok(payload::build(notification, content, self.compatibility)),
+            Content::Native(message) => native::build(message, &notification.device),
+        })
     }
 
     /// Makes one attempt within `within`, the wait for an access token and a connection included. Google asks for at
     /// least 10 s.
     pub async fn attempt(&self, prepared: &Prepared, within: Duration) -> Attempt {
+        let body = match &prepared.0 {
+            Ok(body) => body,
+            Err(reason) => return Attempt::unanswered(Verdict::Rejected { reason }),
+        };
         let started = Instant::now();
         let token = match timeout(within, self.tokens.get()).await {
             Ok(Ok(token)) => token,
@@ -94,7 +102,7 @@ impl Fcm {
                 return Attempt::unanswered(Verdict::Retry { reason, after: None, unprocessed: true });
             }
         };
-        let attempt = self.send(prepared, &token, within.saturating_sub(started.elapsed())).await;
+        let attempt = self.send(body, &token, within.saturating_sub(started.elapsed())).await;
         if matches!(attempt.verdict, Verdict::NewCredential { .. }) {
             self.tokens.discard(&token);
         }
@@ -106,12 +114,12 @@ impl Fcm {
         self.tokens.problem()
     }
 
-    async fn send(&self, prepared: &Prepared, token: &AccessToken, within: Duration) -> Attempt {
+    async fn send(&self, body: &Bytes, token: &AccessToken, within: Duration) -> Attempt {
         let started = Instant::now();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::AUTHORIZATION, token.header.clone());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answered = match timeout(within, self.endpoint.post(headers, prepared.0.clone())).await {
+        let answered = match timeout(within, self.endpoint.post(headers, body.clone())).await {
             Ok(answered) => answered,
             Err(_) => Err(Trouble::Timeout),
         };
@@ -172,6 +180,9 @@ impl fmt::Debug for Fcm {
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Prepared([private], {} bytes)", self.0.len())
+        match &self.0 {
+            Ok(body) => write!(f, "Prepared([private], {} bytes)", body.len()),
+            Err(reason) => write!(f, "Prepared({reason})"),
+        }
     }
 }

@@ -9,22 +9,23 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::notification::{Compatibility, Notification, PushKind};
+use crate::notification::{Compatibility, MattermostContent, Notification, PushKind};
 use crate::sender::texts::Texts;
 
 /// The most bytes in keys and values of `data` together (Firebase, "Message types").
-const DATA_LIMIT: usize = 4_096;
+pub(super) const DATA_LIMIT: usize = 4_096;
 
 /// What the app expects where there is no signature: it tells an unsigned push from one whose signature was lost.
 const NO_SIGNATURE: &str = "NO_SIGNATURE";
 
 /// Writes the body of `messages:send`. Unless `Strict`, texts are shortened until `data` is as small as Google wants it;
 /// ids and signature are not, so a sender of absurd ids gets Google's `INVALID_ARGUMENT`.
-pub(crate) fn build(notification: &Notification, compatibility: Compatibility) -> Bytes {
-    let badge = notification.content.badge.to_string();
-    let mut texts = Texts::of(notification);
+pub(crate) fn build(notification: &Notification, content: &MattermostContent, compatibility: Compatibility) -> Bytes {
+    let badge = content.badge.to_string();
+    let mut texts = Texts::of(notification, content);
     if compatibility == Compatibility::Improved {
-        let excess = |texts: &Texts<'_>| Data { notification, badge: &badge, texts }.size().saturating_sub(DATA_LIMIT);
+        let excess =
+            |texts: &Texts<'_>| Data { notification, content, badge: &badge, texts }.size().saturating_sub(DATA_LIMIT);
         if excess(&texts) > 0 {
             texts.fit(char::len_utf8, excess);
         }
@@ -34,7 +35,7 @@ pub(crate) fn build(notification: &Notification, compatibility: Compatibility) -
     let request = Request {
         message: Message {
             token: notification.device.expose(),
-            data: Data { notification, badge: &badge, texts: &texts },
+            data: Data { notification, content, badge: &badge, texts: &texts },
             android: Android { priority: "high" },
         },
     };
@@ -63,6 +64,7 @@ struct Android {
 /// The keys and values of `data`, which are both written and counted.
 struct Data<'a> {
     notification: &'a Notification,
+    content: &'a MattermostContent,
     /// `badge` as a text: lives outside so that it can be borrowed.
     badge: &'a str,
     texts: &'a Texts<'a>,
@@ -71,8 +73,7 @@ struct Data<'a> {
 impl Data<'_> {
     /// Puts every key with its value, in the order of writing.
     fn each<E>(&self, mut put: impl FnMut(&'static str, &str) -> Result<(), E>) -> Result<(), E> {
-        let (notification, texts) = (self.notification, self.texts);
-        let content = &notification.content;
+        let Self { notification, content, texts, .. } = *self;
         put("ack_id", &notification.ack_id)?;
         put("type", notification.kind.as_str())?;
         put("sub_type", &content.sub_type)?;

@@ -9,6 +9,14 @@ use crate::sender::texts::tests::{any_texts, message};
 
 const BOTH: [Compatibility; 2] = [Compatibility::Improved, Compatibility::Strict];
 
+fn build(notification: &Notification, compatibility: Compatibility) -> Bytes {
+    super::build(notification, notification.content.mattermost(), compatibility)
+}
+
+fn push_type(notification: &Notification, compatibility: Compatibility) -> PushType {
+    PushType::of(notification, notification.content.mattermost(), compatibility)
+}
+
 fn built(notification: &Notification, compatibility: Compatibility) -> Value {
     serde_json::from_slice(&build(notification, compatibility)).unwrap()
 }
@@ -76,54 +84,82 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
     };
     let table: Vec<(&str, Change, Value)> = vec![
         // Channel name and version decide the alert's shape.
-        ("version 1", |n| n.content.version = "v1".into(), json!({"aps": {"alert": text}, "version": "v1"})),
-        ("no version", |n| n.content.version.clear(), json!({"aps": {"alert": text}, "version": ""})),
+        (
+            "version 1",
+            |n| n.content.mattermost_mut().version = "v1".into(),
+            json!({"aps": {"alert": text}, "version": "v1"}),
+        ),
+        ("no version", |n| n.content.mattermost_mut().version.clear(), json!({"aps": {"alert": text}, "version": ""})),
         (
             "no channel name",
-            |n| n.content.channel_name = Private::default(),
+            |n| n.content.mattermost_mut().channel_name = Private::default(),
             json!({"aps": {"alert": text}, "channel_name": null}),
         ),
         (
             "no channel name in version 1",
             |n| {
-                n.content.channel_name = Private::default();
-                n.content.version = "v1".into();
+                n.content.mattermost_mut().channel_name = Private::default();
+                n.content.mattermost_mut().version = "v1".into();
             },
             json!({"aps": {"alert": text}, "channel_name": null, "version": "v1"}),
         ),
-        ("no message", |n| n.content.message = Private::default(), json!({"aps": {"alert": {"body": null}}})),
+        (
+            "no message",
+            |n| n.content.mattermost_mut().message = Private::default(),
+            json!({"aps": {"alert": {"body": null}}}),
+        ),
         (
             "no message and no channel name",
             |n| {
-                n.content.message = Private::default();
-                n.content.channel_name = Private::default();
+                n.content.mattermost_mut().message = Private::default();
+                n.content.mattermost_mut().channel_name = Private::default();
             },
             json!({"aps": {"alert": ""}, "channel_name": null}),
         ),
         // Thread id.
         (
             "no collapsed threads",
-            |n| n.content.is_crt_enabled = false,
+            |n| n.content.mattermost_mut().is_crt_enabled = false,
             json!({"aps": {"thread-id": "channel"}, "is_crt_enabled": false}),
         ),
-        ("no root", |n| n.content.root_id.clear(), json!({"aps": {"thread-id": "channel"}, "root_id": null})),
-        ("no channel", |n| n.content.channel_id.clear(), json!({"aps": {"thread-id": null}, "channel_id": null})),
+        (
+            "no root",
+            |n| n.content.mattermost_mut().root_id.clear(),
+            json!({"aps": {"thread-id": "channel"}, "root_id": null}),
+        ),
+        (
+            "no channel",
+            |n| n.content.mattermost_mut().channel_id.clear(),
+            json!({"aps": {"thread-id": null}, "channel_id": null}),
+        ),
         // Badge.
-        ("badge 0", |n| n.content.badge = 0, json!({"aps": {"badge": 0}})),
-        ("badge -1", |n| n.content.badge = -1, json!({"aps": {"badge": null}})),
-        ("badge -2", |n| n.content.badge = -2, json!({"aps": {"badge": -2}})),
+        ("badge 0", |n| n.content.mattermost_mut().badge = 0, json!({"aps": {"badge": 0}})),
+        ("badge -1", |n| n.content.mattermost_mut().badge = -1, json!({"aps": {"badge": null}})),
+        ("badge -2", |n| n.content.mattermost_mut().badge = -2, json!({"aps": {"badge": -2}})),
         // What is left out when empty, and what is not.
-        ("no category", |n| n.content.category.clear(), json!({"aps": {"category": null}})),
-        ("no sub type", |n| n.content.sub_type.clear(), json!({"sub_type": ""})),
+        ("no category", |n| n.content.mattermost_mut().category.clear(), json!({"aps": {"category": null}})),
+        ("no sub type", |n| n.content.mattermost_mut().sub_type.clear(), json!({"sub_type": ""})),
         ("no signature", |n| n.signature = Private::default(), json!({"signature": "NO_SIGNATURE"})),
         ("no ack id", |n| n.ack_id.clear(), json!({"ack_id": null})),
-        ("no team", |n| n.content.team_id.clear(), json!({"team_id": null})),
-        ("no sender id", |n| n.content.sender_id.clear(), json!({"sender_id": null})),
-        ("no sender name", |n| n.content.sender_name = Private::default(), json!({"sender_name": null})),
-        ("no post", |n| n.content.post_id.clear(), json!({"post_id": null})),
-        ("no override", |n| n.content.override_username = Private::default(), json!({"override_username": null})),
-        ("no picture", |n| n.content.override_icon_url = Private::default(), json!({"override_icon_url": null})),
-        ("no webhook", |n| n.content.from_webhook.clear(), json!({"from_webhook": null})),
+        ("no team", |n| n.content.mattermost_mut().team_id.clear(), json!({"team_id": null})),
+        ("no sender id", |n| n.content.mattermost_mut().sender_id.clear(), json!({"sender_id": null})),
+        (
+            "no sender name",
+            |n| n.content.mattermost_mut().sender_name = Private::default(),
+            json!({"sender_name": null}),
+        ),
+        ("no post", |n| n.content.mattermost_mut().post_id.clear(), json!({"post_id": null})),
+        (
+            "no override",
+            |n| n.content.mattermost_mut().override_username = Private::default(),
+            json!({"override_username": null}),
+        ),
+        (
+            "no picture",
+            |n| n.content.mattermost_mut().override_icon_url = Private::default(),
+            json!({"override_icon_url": null}),
+        ),
+        ("no webhook", |n| n.content.mattermost_mut().from_webhook.clear(), json!({"from_webhook": null})),
         ("an unknown transport", |n| n.transport = Transport::Other, json!({})),
         // Kinds.
         ("session", |n| n.kind = PushKind::Session, json!({"aps": {"content-available": null}, "type": "session"})),
@@ -131,7 +167,7 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             "session in version 1",
             |n| {
                 n.kind = PushKind::Session;
-                n.content.version = "v1".into();
+                n.content.mattermost_mut().version = "v1".into();
             },
             json!({"aps": {"alert": text, "content-available": null}, "type": "session", "version": "v1"}),
         ),
@@ -147,7 +183,7 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             "clear to 0",
             |n| {
                 n.kind = PushKind::Clear;
-                n.content.badge = 0;
+                n.content.mattermost_mut().badge = 0;
             },
             quiet("clear", json!({"badge": 1})),
         ),
@@ -155,7 +191,7 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             "clear to 0 in an old app",
             |n| {
                 n.kind = PushKind::Clear;
-                n.content.badge = 0;
+                n.content.mattermost_mut().badge = 0;
                 n.app_version = 1;
             },
             quiet("clear", json!({"badge": 0})),
@@ -164,7 +200,7 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             "clear without a badge",
             |n| {
                 n.kind = PushKind::Clear;
-                n.content.badge = -1;
+                n.content.mattermost_mut().badge = -1;
             },
             quiet("clear", json!({"badge": null})),
         ),
@@ -172,21 +208,21 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
             "update_badge to 0",
             |n| {
                 n.kind = PushKind::UpdateBadge;
-                n.content.badge = 0;
+                n.content.mattermost_mut().badge = 0;
             },
             quiet("update_badge", json!({"badge": 0, "content-available": null})),
         ),
         // Only ids: the placeholder as it is, whatever the version and the channel's name.
         (
             "id-loaded",
-            |n| n.content.is_id_loaded = true,
+            |n| n.content.mattermost_mut().is_id_loaded = true,
             json!({"aps": {"alert": {"title": null, "body": plain}}, "id_loaded": true, "channel_name": null}),
         ),
         (
             "id-loaded in version 1",
             |n| {
-                n.content.is_id_loaded = true;
-                n.content.version = "v1".into();
+                n.content.mattermost_mut().is_id_loaded = true;
+                n.content.mattermost_mut().version = "v1".into();
             },
             json!({"aps": {"alert": {"title": null, "body": plain}}, "id_loaded": true, "channel_name": null,
                 "version": "v1"}),
@@ -194,17 +230,17 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
         (
             "id-loaded without a placeholder",
             |n| {
-                n.content.is_id_loaded = true;
-                n.content.message = Private::default();
+                n.content.mattermost_mut().is_id_loaded = true;
+                n.content.mattermost_mut().message = Private::default();
             },
             json!({"aps": {"alert": {"title": null, "body": null}}, "id_loaded": true, "channel_name": null}),
         ),
         (
             "id-loaded clear to 0",
             |n| {
-                n.content.is_id_loaded = true;
+                n.content.mattermost_mut().is_id_loaded = true;
                 n.kind = PushKind::Clear;
-                n.content.badge = 0;
+                n.content.mattermost_mut().badge = 0;
             },
             json!({"aps": {"alert": {"title": null, "body": plain}, "badge": 1}, "id_loaded": true,
                 "channel_name": null, "type": "clear"}),
@@ -212,9 +248,9 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
         (
             "id-loaded session without a placeholder",
             |n| {
-                n.content.is_id_loaded = true;
+                n.content.mattermost_mut().is_id_loaded = true;
                 n.kind = PushKind::Session;
-                n.content.message = Private::default();
+                n.content.mattermost_mut().message = Private::default();
             },
             json!({"aps": {"alert": {"title": null, "body": null}}, "id_loaded": true, "channel_name": null,
                 "type": "session"}),
@@ -226,7 +262,7 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
         for compatibility in BOTH {
             let notification = changed(change);
             assert_eq!(built(&notification, compatibility), expected, "{name}");
-            assert_eq!(PushType::of(&notification, compatibility), PushType::Alert, "{name}");
+            assert_eq!(push_type(&notification, compatibility), PushType::Alert, "{name}");
         }
     }
 }
@@ -235,17 +271,17 @@ fn each_field_and_kind_changes_what_it_should_and_nothing_else() {
 fn a_session_without_a_message_is_silent_unless_strict() {
     let notification = changed(|n| {
         n.kind = PushKind::Session;
-        n.content.message = Private::default();
+        n.content.mattermost_mut().message = Private::default();
     });
     let mut silent = whole_message();
     silent["aps"] = json!({"content-available": 1});
     silent["type"] = "session".into();
     assert_eq!(built(&notification, Compatibility::Improved), silent);
-    assert_eq!(PushType::of(&notification, Compatibility::Improved), PushType::Background);
+    assert_eq!(push_type(&notification, Compatibility::Improved), PushType::Background);
 
     let strict = built(&notification, Compatibility::Strict);
     assert_eq!(strict["aps"]["alert"], json!({"title": "Town Square"}));
-    assert_eq!(PushType::of(&notification, Compatibility::Strict), PushType::Alert);
+    assert_eq!(push_type(&notification, Compatibility::Strict), PushType::Alert);
 }
 
 #[test]
@@ -259,7 +295,7 @@ fn a_call_carries_its_own_keys_whatever_its_kind() {
     for compatibility in BOTH {
         let notification = changed(|n| n.transport = Transport::Voip);
         assert_eq!(built(&notification, compatibility), expected);
-        assert_eq!(PushType::of(&notification, compatibility), PushType::Voip);
+        assert_eq!(push_type(&notification, compatibility), PushType::Voip);
     }
 
     let bare = changed(|n| {
@@ -267,7 +303,7 @@ fn a_call_carries_its_own_keys_whatever_its_kind() {
         n.kind = PushKind::Session;
         n.ack_id.clear();
         n.signature = Private::default();
-        n.content = crate::notification::Content { is_id_loaded: true, ..Default::default() };
+        *n.content.mattermost_mut() = MattermostContent { is_id_loaded: true, ..Default::default() };
     });
     patch(
         &mut expected,
@@ -281,7 +317,7 @@ fn a_call_carries_its_own_keys_whatever_its_kind() {
 
 #[test]
 fn a_message_too_long_is_shortened_to_the_last_byte_unless_strict() {
-    let notification = changed(|n| n.content.message = Private::new("\u{1}".repeat(2_000)));
+    let notification = changed(|n| n.content.mattermost_mut().message = Private::new("\u{1}".repeat(2_000)));
     assert!(build(&notification, Compatibility::Strict).len() > LIMIT);
     let payload = build(&notification, Compatibility::Improved);
     // Each of these characters takes six bytes in JSON.
@@ -311,7 +347,7 @@ proptest! {
     fn texts_that_fit_are_not_touched(notification in any_texts(60)) {
         let strict = build(&notification, Compatibility::Strict);
         prop_assert!(strict.len() <= LIMIT);
-        if PushType::of(&notification, Compatibility::Improved) != PushType::Background {
+        if push_type(&notification, Compatibility::Improved) != PushType::Background {
             prop_assert_eq!(build(&notification, Compatibility::Improved), strict);
         }
     }

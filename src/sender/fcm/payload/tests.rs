@@ -4,8 +4,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::notification::Content;
 use crate::private::Private;
 use crate::sender::texts::tests::{any_texts, message};
+
+fn build(notification: &Notification, compatibility: Compatibility) -> Bytes {
+    super::build(notification, notification.content.mattermost(), compatibility)
+}
 
 fn built(notification: &Notification, compatibility: Compatibility) -> Value {
     serde_json::from_slice(&build(notification, compatibility)).unwrap()
@@ -33,7 +38,7 @@ fn bare() -> Notification {
     let mut bare = message();
     bare.ack_id = String::new();
     bare.signature = Private::default();
-    bare.content = crate::notification::Content::default();
+    bare.content = Content::Mattermost(MattermostContent::default());
     bare
 }
 
@@ -51,9 +56,9 @@ fn what_a_kind_does_not_use_is_left_out_and_the_rest_is_there_even_if_empty() {
                 for (root_id, root) in [("", None), ("root", Some("root"))] {
                     let mut notification = bare();
                     notification.kind = PushKind::from_wire(kind);
-                    notification.content.is_id_loaded = is_id_loaded;
-                    notification.content.badge = badge;
-                    notification.content.root_id = root_id.into();
+                    notification.content.mattermost_mut().is_id_loaded = is_id_loaded;
+                    notification.content.mattermost_mut().badge = badge;
+                    notification.content.mattermost_mut().root_id = root_id.into();
 
                     let mut expected = always.as_object().unwrap().clone();
                     expected.insert("type".into(), kind.into());
@@ -77,7 +82,7 @@ fn what_a_kind_does_not_use_is_left_out_and_the_rest_is_there_even_if_empty() {
 #[test]
 fn an_id_loaded_push_shows_its_placeholder_as_it_is_and_names_nobody() {
     let mut notification = message();
-    notification.content.is_id_loaded = true;
+    notification.content.mattermost_mut().is_id_loaded = true;
     let body = built(&notification, Compatibility::Improved);
     let data = &body["message"]["data"];
     assert_eq!(data["message"], "@ann: ship it :rocket: :custom:");
@@ -100,7 +105,7 @@ fn data_bytes(body: &Value) -> usize {
 #[test]
 fn a_message_too_long_is_shortened_to_the_last_byte_unless_strict() {
     let mut notification = message();
-    notification.content.message = Private::new(":a:".repeat(680));
+    notification.content.mattermost_mut().message = Private::new(":a:".repeat(680));
     assert!(data_bytes(&built(&notification, Compatibility::Strict)) > DATA_LIMIT);
     let body = built(&notification, Compatibility::Improved);
     // One character of what `:a:` expands to is up to four bytes.

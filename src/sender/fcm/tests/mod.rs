@@ -16,7 +16,7 @@ use self::stand_in::{Answer, ForwardProxy, Google, Manner};
 use super::account::tests::key_file;
 use super::verdict::tests::table;
 use super::*;
-use crate::notification::{Content, DeviceToken, PushKind, ServerId, TargetName, Transport};
+use crate::notification::{Content, DeviceToken, MattermostContent, PushKind, ServerId, TargetName, Transport};
 use crate::private::Private;
 use crate::sender::ProviderSettings;
 use crate::sender::network::{NetworkSettings, Proxy, ProxySettings};
@@ -73,7 +73,7 @@ fn prepared(fcm: &Fcm) -> Prepared {
         kind: PushKind::Message,
         transport: Transport::Standard,
         signature: Private::default(),
-        content: Content::default(),
+        content: Content::Mattermost(MattermostContent::default()),
     })
 }
 

@@ -1,0 +1,141 @@
+//! Which request of the chat servers' listener goes where, and who is asked about it: admission whether it may be sent, the
+//! relay what became of it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use bytes::Bytes;
+use futures_util::future::Either;
+use http::Method;
+use hyper::body::Body;
+
+use super::answer::Answer;
+use super::native::{self, ApiError, NOTIFICATIONS, Signed};
+use super::serve::Routes;
+use super::signed::SignedHeaders;
+use super::{Edge, SEND_PUSH, push, routes};
+use crate::admission::{Admitted, Caller, Proven, Refusal, RefusalKind};
+use crate::notification::{Notification, TargetName};
+use crate::outcome::{Outcome, Report};
+
+/// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
+/// a kilobyte while it is in flight.
+pub(super) fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
+    let others = routes(router);
+    let throttle = edge.throttle.clone();
+    let unlimited = Routes::new(move |request, peer| {
+        let path = request.uri().path();
+        if request.method() != Method::POST || (path != SEND_PUSH && path != NOTIFICATIONS) {
+            return others.answer(request, peer);
+        }
+        let caller = Caller { address: edge.client_address.client(peer.address, request.headers()) };
+        let edge = Arc::clone(&edge);
+        if path == NOTIFICATIONS {
+            let (head, body) = request.into_parts();
+            Box::pin(async move { edge.notify(caller, SignedHeaders(head.headers), body).await })
+        } else if SignedHeaders::are_in(request.headers()) {
+            let (head, body) = request.into_parts();
+            Box::pin(async move { edge.send_signed_push(caller, SignedHeaders(head.headers), body).await })
+        } else {
+            let body = request.into_body();
+            Box::pin(async move { edge.send_push(caller, body).await })
+        }
+    });
+    match throttle {
+        Some(throttle) => throttle.before(unlimited),
+        None => unlimited,
+    }
+}
+
+impl Edge {
+    pub(super) async fn send_push<B>(&self, caller: Caller, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        push::send(
+            &self.gate,
+            &self.metrics,
+            self.compatibility,
+            body,
+            |_| Ok(()),
+            |(), notification| {
+                let admitted = self.admission.admit(caller, notification)?;
+                Ok(self.deliver(admitted))
+            },
+        )
+        .await
+    }
+
+    fn deliver(&self, admitted: Admitted<Notification>) -> impl Future<Output = Outcome> + Send + '_ {
+        if let Some(refusal) = admitted.observed() {
+            self.metrics.observed_refusal(refusal.label());
+        }
+        self.relay.deliver(admitted)
+    }
+
+    /// Mattermost's request from another chat server, which signs it as a whole.
+    async fn send_signed_push<B>(&self, caller: Caller, headers: SignedHeaders, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let verify = |body: &[u8]| match self.admission.prove(caller, headers.server(), headers.webhook(), body) {
+            Ok(proven) => Ok(Some(proven)),
+            // Sent all the same, and counted as what it is without this signature.
+            Err(_) if self.admission.sends_everything() => Ok(None),
+            Err(refusal) => Err(refusal),
+        };
+        push::send(&self.gate, &self.metrics, self.compatibility, body, verify, |proven, notification| {
+            let admitted = match proven {
+                Some(proven) => self.admission.admit_proven(&proven, notification)?,
+                None => self.admission.admit(caller, notification)?,
+            };
+            Ok(self.deliver(admitted))
+        })
+        .await
+    }
+
+    /// A program's message to many devices.
+    pub(super) async fn notify<B>(&self, caller: Caller, headers: SignedHeaders, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let verify = |body: &[u8]| {
+            let proven = self.admission.prove(caller, headers.server(), headers.webhook(), body);
+            let proof = proven.map_err(|refusal| self.refused(refusal))?;
+            Ok(Signed { server: proof.server_id().clone(), id: headers.id(), proof })
+        };
+        let admit = |proven: Proven, target: &TargetName| {
+            self.admission.may_push_to(&proven, target).map_err(|refusal| self.refused(refusal))?;
+            if !self.relay.knows(target) {
+                return Err(ApiError::unknown_target());
+            }
+            Ok(move |notification: Notification, within| match self.admission.admit_proven(&proven, notification) {
+                Ok(admitted) => Either::Left(self.relay.report(admitted, within)),
+                Err(refusal) => {
+                    self.metrics.refusal(refusal.label());
+                    Either::Right(std::future::ready(not_admitted(refusal)))
+                }
+            })
+        };
+        native::send(&self.gate, &self.native, &self.metrics, body, verify, admit).await
+    }
+
+    fn refused(&self, refusal: Refusal) -> ApiError {
+        self.metrics.refusal(refusal.label());
+        let text = refusal.to_string();
+        match refusal.kind() {
+            RefusalKind::Unproven => ApiError::unauthorized(text),
+            RefusalKind::Forbidden => ApiError::forbidden(text),
+            RefusalKind::TooOften { retry_after } => ApiError::too_many(text, retry_after),
+        }
+    }
+}
+
+/// What becomes of one device of a message whose server has used up what it may.
+fn not_admitted(refusal: Refusal) -> Report {
+    Report {
+        outcome: Outcome::Failed { text: refusal.to_string().into() },
+        reason: Some(refusal.label()),
+        may_be_repeated: matches!(refusal.kind(), RefusalKind::TooOften { .. }),
+    }
+}

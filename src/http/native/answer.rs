@@ -1,0 +1,65 @@
+//! What became of each device. A device is named by its place in the request: a token is private, and an answer may end up
+//! in a log.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::http::answer::{self, Answer};
+use crate::outcome::{Outcome, Reason, Report};
+
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a str,
+    results: Vec<Line<'a>>,
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    device: usize,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    /// Only for what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retryable: Option<bool>,
+}
+
+#[derive(Default, Serialize)]
+struct Counts {
+    delivered: usize,
+    unregistered: usize,
+    failed: usize,
+}
+
+/// One line for each device that was asked for. `places` says where in `reports` each one's report is: a device that was
+/// named twice was sent to once.
+pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Answer {
+    let mut counts = Counts::default();
+    let results = places
+        .iter()
+        .enumerate()
+        .map(|(device, place)| {
+            let Report { outcome, reason, may_be_repeated } = &reports[*place];
+            let line = |status| Line { device, status, reason: *reason, message: None, retryable: None };
+            match outcome {
+                Outcome::Delivered => {
+                    counts.delivered += 1;
+                    line("delivered")
+                }
+                Outcome::Remove => {
+                    counts.unregistered += 1;
+                    line("unregistered")
+                }
+                Outcome::Failed { text } => {
+                    counts.failed += 1;
+                    Line { message: Some(text), retryable: Some(*may_be_repeated), ..line("failed") }
+                }
+            }
+        })
+        .collect();
+    let body = Body { id, results, counts };
+    answer::json(StatusCode::OK, serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON"))
+}
