@@ -13,7 +13,7 @@ use crate::private::Private;
 /// What is sent to each device.
 #[derive(Clone)]
 pub struct Message {
-    /// The caller's name for it, or one made for it; never empty. For the log and the answer.
+    /// The caller's name for it, or what its signature is called. For the log, the answer, and to know a repeat.
     pub id: String,
     /// What it does on the phone.
     pub push: Push,

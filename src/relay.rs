@@ -193,6 +193,12 @@ impl Relay {
         }
     }
 
+    /// Whether this was sent, or is being sent, already: it will wake no phone again.
+    pub fn is_repeat(&self, notification: &Notification) -> bool {
+        let Notification { server_id, ack_id, device, .. } = notification;
+        self.memory.as_ref().is_some_and(|memory| memory.knows(server_id.as_str(), ack_id, device.expose()))
+    }
+
     /// What a phone's receipt means; `None` where nothing is remembered.
     pub fn receipt(&self, ack_id: &str) -> Option<Receipt> {
         self.memory.as_ref().map(|memory| memory.receipt(ack_id))

@@ -207,25 +207,36 @@ impl Admission {
         proven.server.may_push_to(target)
     }
 
-    /// Lets a notification of a proven server through, or says why not.
-    pub fn admit_proven(&self, proven: &Proven, notification: Notification) -> Result<Admitted<Notification>, Refusal> {
+    /// Lets a notification of a proven server through, or says why not. `is_repeat` as for [`Admission::admit`].
+    pub fn admit_proven(
+        &self,
+        proven: &Proven,
+        notification: Notification,
+        is_repeat: impl Fn(&Notification) -> bool,
+    ) -> Result<Admitted<Notification>, Refusal> {
         if notification.server_id != *proven.server_id() {
             return Err(Refusal::ServerMismatch);
         }
         proven.server.may_push_to(&notification.target)?;
-        self.count(&proven.server, &notification, self.clock.unix_seconds())?;
+        self.count(&proven.server, &notification, self.clock.unix_seconds(), is_repeat)?;
         Ok(Admitted { checked: notification, observed: None })
     }
 
-    /// Lets a notification through, or says why not.
-    pub fn admit(&self, caller: Caller, notification: Notification) -> Result<Admitted<Notification>, Refusal> {
+    /// Lets a notification through, or says why not. `is_repeat` says whether it was sent already and will wake no phone
+    /// again: then it is not counted against what its server may send, but for the rate of its requests.
+    pub fn admit(
+        &self,
+        caller: Caller,
+        notification: Notification,
+        is_repeat: impl Fn(&Notification) -> bool,
+    ) -> Result<Admitted<Notification>, Refusal> {
         let observed = match self.mode {
             AuthMode::Off => None,
             AuthMode::Required => {
-                self.check_by_address(caller.address, &notification)?;
+                self.check_by_address(caller.address, &notification, is_repeat)?;
                 None
             }
-            AuthMode::Observe => match self.check(&notification) {
+            AuthMode::Observe => match self.check(&notification, is_repeat) {
                 Err(refusal) if refusal.limits_the_proven() => return Err(refusal),
                 checked => checked.err(),
             },
@@ -233,10 +244,15 @@ impl Admission {
         Ok(Admitted { checked: notification, observed })
     }
 
-    fn check_by_address(&self, address: IpAddr, notification: &Notification) -> Result<(), Refusal> {
+    fn check_by_address(
+        &self,
+        address: IpAddr,
+        notification: &Notification,
+        is_repeat: impl Fn(&Notification) -> bool,
+    ) -> Result<(), Refusal> {
         let was_refused =
             self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
-        match self.check(notification) {
+        match self.check(notification, is_repeat) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}
             Err(refusal) => {
@@ -250,7 +266,7 @@ impl Admission {
     }
 
     /// Cheap steps come first, and what a stranger could use up comes after the proof.
-    fn check(&self, notification: &Notification) -> Result<Proof, Refusal> {
+    fn check(&self, notification: &Notification, is_repeat: impl Fn(&Notification) -> bool) -> Result<Proof, Refusal> {
         let servers = self.registry.load();
         let server = servers.get(&notification.server_id).ok_or(Refusal::UnknownServer)?;
         server.may_sign(Scheme::Mattermost)?;
@@ -261,7 +277,7 @@ impl Admission {
         let now = self.clock.unix_seconds();
         check_signature(server, notification, now)?;
         server.may_push_to(&notification.target)?;
-        self.count(server, notification, now)?;
+        self.count(server, notification, now, is_repeat)?;
         Ok(Proof::Signed)
     }
 
@@ -279,8 +295,17 @@ impl Admission {
 
     /// A server that is too fast is stopped at its own bucket, before anything that it shares with others. The quota comes
     /// last: it counts what is sent.
-    fn count(&self, server: &Server, notification: &Notification, unix_seconds: u64) -> Result<(), Refusal> {
+    fn count(
+        &self,
+        server: &Server,
+        notification: &Notification,
+        unix_seconds: u64,
+        is_repeat: impl Fn(&Notification) -> bool,
+    ) -> Result<(), Refusal> {
         server.count_against_rate()?;
+        if is_repeat(notification) {
+            return Ok(());
+        }
         if let Some(devices) = &self.devices {
             let key = (notification.server_id.as_str(), notification.device.expose());
             devices.check(key).map_err(|wait| Refusal::DeviceRate { retry_after: seconds(wait) })?;

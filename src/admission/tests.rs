@@ -11,6 +11,11 @@ use crate::private::Private;
 /// Noon of a day.
 const NOW: u64 = 20_000 * 86_400 + 43_200;
 
+/// No request here was sent before.
+fn never(_: &Notification) -> bool {
+    false
+}
+
 struct Tenant {
     key: SigningKey,
     settings: ServerSettings,
@@ -98,7 +103,7 @@ fn from(last: u8) -> Caller {
 }
 
 fn refused(gate: &Admission, push: Notification) -> Option<Refusal> {
-    gate.admit(from(1), push).err()
+    gate.admit(from(1), push, never).err()
 }
 
 /// A way to be refused.
@@ -157,12 +162,12 @@ fn every_refusal_of_the_registry_has_its_own_text_label_and_kind_and_limits_hold
             assert_eq!(refused(&observe, push.clone()), None, "{what}: the first one");
         }
         assert_eq!(refused(&required, push.clone()), Some(refusal), "{what}");
-        match observe.admit(from(1), push.clone()) {
+        match observe.admit(from(1), push.clone(), never) {
             Ok(admitted) => assert_eq!((admitted.observed(), passes_once), (Some(refusal), false), "{what}"),
             Err(found) => assert_eq!((found, passes_once), (refusal, true), "{what}"),
         }
         for _ in 0..3 {
-            assert_eq!(off.admit(from(1), push.clone()).unwrap().observed(), None, "{what}");
+            assert_eq!(off.admit(from(1), push.clone(), never).unwrap().observed(), None, "{what}");
         }
         assert_eq!(refusal.kind(), kind, "{what}");
         texts.insert((refusal.label(), refusal.to_string()));
@@ -224,7 +229,7 @@ fn a_device_is_spared_a_flood_of_one_server_and_still_hears_from_another() {
     let device_rate = Some(rate(180, Duration::from_mins(1), 60));
     let (gate, clock) = gate(AdmissionSettings { device_rate, ..settings(AuthMode::Required, &[&a, &b]) });
     let sent = |tenant: &Tenant, device: &str, count| {
-        (0..count).filter(|_| gate.admit(from(1), tenant.push(device)).is_ok()).count()
+        (0..count).filter(|_| gate.admit(from(1), tenant.push(device), never).is_ok()).count()
     };
     assert_eq!(sent(&a, "phone", 100), 60);
     assert_eq!(refused(&gate, a.push("phone")), Some(Refusal::DeviceRate { retry_after: 1 }));
@@ -247,8 +252,8 @@ fn what_a_stranger_sends_in_a_servers_name_is_not_counted_against_it() {
         let device_rate = Some(second(1));
         let (gate, _) = gate(AdmissionSettings { device_rate, ..settings(mode, &[&tenant]) });
         for _ in 0..10 {
-            let _ = gate.admit(from(6), tenant.signed_by(&stranger, "phone"));
-            let _ = gate.admit(from(6), tenant.unsigned_test());
+            let _ = gate.admit(from(6), tenant.signed_by(&stranger, "phone"), never);
+            let _ = gate.admit(from(6), tenant.unsigned_test(), never);
         }
         assert_eq!(refused(&gate, tenant.push("phone")), None, "{mode:?}");
         assert!(refused(&gate, tenant.push("phone")).is_some(), "{mode:?}: the second one");
@@ -267,7 +272,7 @@ fn an_address_that_is_refused_over_and_over_is_turned_away_unseen_until_its_time
     let turned_away = Some(Refusal::AddressRate { retry_after: 1 });
     assert_eq!(refused(&gate, stranger.push("d")), turned_away);
     assert_eq!(refused(&gate, tenant.push("d")), turned_away, "not even its signature is looked at");
-    assert!(gate.admit(from(2), tenant.push("d")).is_ok(), "another address");
+    assert!(gate.admit(from(2), tenant.push("d"), never).is_ok(), "another address");
     clock.advance(Duration::from_secs(1));
     assert_eq!(refused(&gate, stranger.push("d")), Some(Refusal::UnknownServer));
     assert_eq!(refused(&gate, stranger.push("d")), turned_away);
@@ -293,7 +298,7 @@ fn an_ipv6_subscriber_is_one_address_and_his_neighbour_another() {
         ("192.0.2.1", "address_rate"),
     ] {
         let caller = Caller { address: address.parse().unwrap() };
-        assert_eq!(gate.admit(caller, stranger.push("d")).unwrap_err().label(), label, "{address}");
+        assert_eq!(gate.admit(caller, stranger.push("d"), never).unwrap_err().label(), label, "{address}");
     }
 }
 
@@ -319,7 +324,7 @@ fn observe_turns_no_address_away() {
     let refusal_rate = Some(second(1));
     let (gate, _) = gate(AdmissionSettings { refusal_rate, ..settings(AuthMode::Observe, &[]) });
     for _ in 0..10 {
-        let admitted = gate.admit(from(1), stranger.push("d")).unwrap();
+        let admitted = gate.admit(from(1), stranger.push("d"), never).unwrap();
         assert_eq!(admitted.observed(), Some(Refusal::UnknownServer));
     }
 }
@@ -341,10 +346,11 @@ fn a_tenant_at_twenty_times_its_rate_changes_nothing_for_another() {
             .map(|second| {
                 let sent = (0..10).map(|i| {
                     for j in 0..if is_flooded { 20 } else { 0 } {
-                        flooded += u32::from(gate.admit(from(1), flooding.push(&format!("phone-{i}-{j}"))).is_ok());
+                        flooded +=
+                            u32::from(gate.admit(from(1), flooding.push(&format!("phone-{i}-{j}")), never).is_ok());
                     }
                     let device = if second % 2 == 0 { "phone-0-0".to_owned() } else { format!("phone-{i}-0") };
-                    gate.admit(from(1), quiet.push(&device)).err().map(Refusal::label)
+                    gate.admit(from(1), quiet.push(&device), never).err().map(Refusal::label)
                 });
                 let sent = sent.collect();
                 clock.advance(Duration::from_secs(1));
@@ -366,7 +372,8 @@ fn many_threads_of_one_tenant_take_nothing_from_another() {
     let quiet = Tenant::new("quiet").with(|s| s.rate = Some(second(100)));
     let (gate, _) = gate(settings(AuthMode::Required, &[&flooding, &quiet]));
     let (flood, push) = (flooding.push("d"), quiet.push("d"));
-    let sent = |push: &Notification, count| (0..count).filter(|_| gate.admit(from(1), push.clone()).is_ok()).count();
+    let sent =
+        |push: &Notification, count| (0..count).filter(|_| gate.admit(from(1), push.clone(), never).is_ok()).count();
     std::thread::scope(|scope| {
         let floods: Vec<_> = (0..2).map(|_| scope.spawn(|| sent(&flood, 100))).collect();
         let quiet = scope.spawn(|| sent(&push, 120));
@@ -381,7 +388,7 @@ fn servers_are_replaced_while_requests_run() {
     let (gate, _) = gate(settings(AuthMode::Required, &[&a]));
     let push = a.push("d");
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| (0..200).filter(|_| gate.admit(from(1), push.clone()).is_ok()).count());
+        let reader = scope.spawn(|| (0..200).filter(|_| gate.admit(from(1), push.clone(), never).is_ok()).count());
         for _ in 0..200 {
             gate.replace_servers(vec![a.settings.clone(), b.settings.clone()]);
             gate.replace_servers(vec![a.settings.clone()]);

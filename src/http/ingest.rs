@@ -59,7 +59,7 @@ impl Edge {
             body,
             |_| Ok(()),
             |(), notification| {
-                let admitted = self.admission.admit(caller, notification)?;
+                let admitted = self.admission.admit(caller, notification, |push| self.relay.is_repeat(push))?;
                 Ok(self.deliver(admitted))
             },
         )
@@ -86,8 +86,10 @@ impl Edge {
         };
         push::send(&self.gate, &self.metrics, self.compatibility, body, verify, |proven, notification| {
             let admitted = match proven {
-                Some(proven) => self.admission.admit_proven(&proven, notification)?,
-                None => self.admission.admit(caller, notification)?,
+                Some(proven) => {
+                    self.admission.admit_proven(&proven, notification, |push| self.relay.is_repeat(push))?
+                }
+                None => self.admission.admit(caller, notification, |push| self.relay.is_repeat(push))?,
             };
             Ok(self.deliver(admitted))
         })
@@ -109,11 +111,13 @@ impl Edge {
             if !self.relay.knows(target) {
                 return Err(ApiError::unknown_target());
             }
-            Ok(move |notification: Notification, within| match self.admission.admit_proven(&proven, notification) {
-                Ok(admitted) => Either::Left(self.relay.report(admitted, within)),
-                Err(refusal) => {
-                    self.metrics.refusal(refusal.label());
-                    Either::Right(std::future::ready(not_admitted(refusal)))
+            Ok(move |notification: Notification, within| {
+                match self.admission.admit_proven(&proven, notification, |push| self.relay.is_repeat(push)) {
+                    Ok(admitted) => Either::Left(self.relay.report(admitted, within)),
+                    Err(refusal) => {
+                        self.metrics.refusal(refusal.label());
+                        Either::Right(std::future::ready(not_admitted(refusal)))
+                    }
                 }
             })
         };

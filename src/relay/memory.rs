@@ -267,6 +267,19 @@ impl Memory {
         }
     }
 
+    /// Whether a claim would find that this was sent, or is being sent, already. Claims nothing.
+    pub fn knows(&self, server: &str, id: &str, device: &str) -> bool {
+        if id.is_empty() {
+            return false;
+        }
+        let identity = self.hashes.identity(server, id, device);
+        let now = self.now();
+        let requests = self.requests(identity);
+        let decided = requests.decided.get(identity);
+        decided.is_some_and(|first| now.saturating_sub(first.claimed()) < self.limits.window)
+            || requests.in_flight.contains_key(&identity)
+    }
+
     /// Takes note of a phone's receipt, which names the id alone.
     pub fn receipt(&self, ack_id: &str) -> Receipt {
         let ack = self.hashes.ack(ack_id);

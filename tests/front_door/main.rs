@@ -13,5 +13,7 @@ mod credentials;
 mod description;
 mod network;
 mod process;
+mod repeats;
 mod strict;
 mod verdicts;
+mod webhooks;

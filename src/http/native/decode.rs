@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::error::ApiError;
 use super::problem::{Path, Problems};
@@ -113,7 +112,7 @@ fn request(fields: &mut Fields) -> Option<Request> {
     });
     let default = if kind == Some(Kind::Background) { Priority::Normal } else { Priority::High };
     let message = Message {
-        id: id.unwrap_or_else(|| Uuid::new_v4().hyphenated().to_string()),
+        id: id.unwrap_or_default(),
         push: push?,
         data,
         collapse_id,

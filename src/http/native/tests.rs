@@ -265,7 +265,10 @@ mod through_the_relay {
                         return Err(ApiError::unknown_target());
                     }
                     Ok(|notification, within| {
-                        relay.report(admission.admit(caller, notification).expect("everybody is let in"), within)
+                        relay.report(
+                            admission.admit(caller, notification, |_| false).expect("everybody is let in"),
+                            within,
+                        )
                     })
                 };
                 send(&gate, &native, &own_metrics, request.into_body(), verify, admit).await
@@ -331,6 +334,7 @@ mod through_the_relay {
             for (kind, fields) in [("alert", &everything), ("background", &silent), ("voip", &silent)] {
                 let mut message = fields.clone();
                 message["target"] = json!(target);
+                message["id"] = json!(format!("{kind}-{target}"));
                 message["kind"] = json!(kind);
                 message["devices"] = json!([apple_token(1)]);
                 let answer = stage.ask(&message).await;

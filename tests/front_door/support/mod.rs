@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pushrelay::admission::signing::SigningKey;
 use pushrelay::app::{App, Listeners};
@@ -19,6 +20,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use push::{Answer, Push};
+
+/// The longest wait for what should be there at once: generous, since it only ends a test that has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server that every scene registers.
 pub const SERVER: &str = "chat-1";
@@ -140,6 +144,43 @@ impl Scene {
     pub async fn post_body(&self, body: impl Into<reqwest::Body>) -> Answer {
         let url = format!("http://{}/api/v1/send_push", self.relay);
         Answer::read(self.client.post(url).body(body).send().await.unwrap()).await
+    }
+
+    /// Posts JSON anywhere.
+    pub async fn post_to(&self, path: &str, body: &Value) -> (u16, String) {
+        let url = format!("http://{}{path}", self.relay);
+        let response = self.client.post(url).body(body.to_string()).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Posts a body with headers, and reads the JSON of the answer.
+    pub async fn post_with(&self, path: &str, body: &str, headers: &[(&'static str, String)]) -> (u16, Value) {
+        let mut request = self.client.post(format!("http://{}{path}", self.relay)).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = request.send().await.unwrap();
+        let code = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (
+            code,
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("HTTP {code} with a body that is no JSON: {text}")),
+        )
+    }
+
+    /// Waits until a sample has this value.
+    pub async fn wait_for_metric(&self, sample: &str, value: f64) {
+        let reached = async {
+            while (self.metric(sample).await - value).abs() > f64::EPSILON {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{sample} never was {value}"));
+    }
+
+    pub async fn expect_metric(&self, sample: &str, value: f64) {
+        let found = self.metric(sample).await;
+        assert!((found - value).abs() < 1e-6, "{sample} is {found}, not {value}");
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {

@@ -45,7 +45,7 @@ fn the_smallest_request_has_defaults_for_everything_else() {
     assert_eq!((alert.badge, &alert.sound, &alert.thread_id, &alert.category), (None, &None, &None, &None));
     assert!(!alert.mutable && message.data.is_empty() && message.apns.is_empty() && message.fcm.is_empty());
     assert_eq!((message.collapse_id, message.ttl_seconds, message.priority), (None, None, Priority::High));
-    assert!(Uuid::parse_str(&message.id).is_ok(), "an id is made for who gives none");
+    assert_eq!(message.id, "", "the signature has one");
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! A request that comes again, and receipts of phones for what was sent and what was not.
+
+use futures_util::future::{join, join_all};
+use pushrelay::clock::Clock;
+use pushrelay::simulator::{Action, Fault, Provider};
+use serde_json::json;
+use std::time::Duration;
+
+use crate::support::push::apple_token;
+use crate::support::{Answer, Plan, Push, Scene};
+
+/// What the simulator calls a token whose app was deleted.
+fn dead_token() -> String {
+    format!("dead0410{:056x}", 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_duplicates_at_once_are_one_push_and_two_hundred_equal_answers() {
+    for (push, provider) in
+        [(Push::apple(&apple_token(1)), Provider::Apns), (Push::android("android-1"), Provider::Fcm)]
+    {
+        let scene = Scene::usual().await;
+        // Held until all of them are there.
+        scene.simulator.faults().add(Fault::new(Action::Hold).on(provider)).unwrap();
+        let all = join_all((0..200).map(|_| scene.post(&push)));
+        let let_go = async {
+            scene.wait_for_metric("pushrelay_in_flight", 200.0).await;
+            scene.simulator.faults().clear();
+        };
+        let (answers, ()): (Vec<Answer>, ()) = join(all, let_go).await;
+        let equal = answers.iter().filter(|answer| (answer.code, answer.status.as_str()) == (200, "OK")).count();
+        assert_eq!(equal, 200);
+        let counts = scene.simulator.ledger().counts();
+        assert_eq!((counts.accepted, counts.repeats, counts.refused), (1, 0, 0), "{counts:?}");
+        scene.expect_metric(r#"pushrelay_repeats_total{answer="waited"}"#, 199.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_captured_request_wakes_no_phone_again_whatever_was_changed_in_it() {
+    let scene = Scene::usual().await;
+    let captured = Push::apple(&apple_token(1)).with("ack_id", "ack-1");
+    scene.post(&captured).await.expect_ok();
+    // The signature covers the ids, and nothing of these.
+    for changed in [
+        captured.clone(),
+        captured.clone().with("message", "send your password to …"),
+        captured.clone().with("platform", "android_rn-v2"),
+        captured.clone().with("type", "session"),
+    ] {
+        scene.post(&changed).await.expect_ok();
+    }
+    assert_eq!(scene.simulator.ledger().accepted().len(), 1);
+    scene.expect_metric(r#"pushrelay_repeats_total{answer="remembered"}"#, 4.0).await;
+    // Another phone, or another push to the same one, is another request.
+    scene.post(&Push::apple(&apple_token(2)).with("ack_id", "ack-1")).await.expect_ok();
+    scene.post(&Push::apple(&apple_token(1)).with("ack_id", "ack-2")).await.expect_ok();
+    assert_eq!(scene.simulator.ledger().accepted().len(), 3);
+}
+
+#[tokio::test]
+async fn what_failed_for_now_is_tried_again_and_what_is_dead_stays_dead() {
+    let scene = Scene::usual().await;
+    let push = Push::apple(&apple_token(1));
+    scene.simulator.faults().add(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns)).unwrap();
+    scene.post(&push).await.expect_fail(200, "try again later");
+    scene.simulator.faults().clear();
+    scene.post(&push).await.expect_ok();
+
+    let dead = Push::apple(&dead_token());
+    scene.post(&dead).await.expect_remove();
+    let asked = scene.simulator.ledger().counts().refused;
+    scene.post(&dead).await.expect_remove();
+    assert_eq!(scene.simulator.ledger().counts().refused, asked, "Apple is not asked again");
+}
+
+#[tokio::test]
+async fn after_the_window_the_same_id_is_another_request() {
+    let clock = Clock::manual(1_800_000_000);
+    let plan = Plan { clock: Some(clock.clone()), tables: "[memory]\nwindow = \"1h\"".into(), ..Plan::default() };
+    let scene = Scene::new(plan).await;
+    let push = Push::apple(&apple_token(1));
+    for (later, sent) in [(0, 1), (3_599, 1), (1, 2)] {
+        clock.advance(Duration::from_secs(later));
+        scene.post(&push).await.expect_ok();
+        assert_eq!(scene.simulator.ledger().accepted().len(), sent);
+    }
+}
+
+#[tokio::test]
+async fn repeats_are_sent_again_where_nothing_is_remembered() {
+    let scene = Scene::new(Plan { tables: "[memory]\nenabled = false".into(), ..Plan::default() }).await;
+    let push = Push::apple(&apple_token(1));
+    for sent in 1..=2 {
+        scene.post(&push).await.expect_ok();
+        assert_eq!(scene.simulator.ledger().accepted().len(), sent);
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_costs_its_server_nothing_of_what_a_phone_may_get() {
+    let plan = Plan { auth_keys: "device_per_minute = 1\ndevice_burst = 1", ..Plan::default() };
+    let scene = Scene::new(plan).await;
+    let push = Push::apple(&apple_token(1));
+    for _ in 0..5 {
+        scene.post(&push).await.expect_ok();
+    }
+    scene.post(&Push::apple(&apple_token(1))).await.expect_fail(429, "for one device");
+}
+
+#[tokio::test]
+async fn only_receipts_for_what_was_sent_count_and_each_once() {
+    let clock = Clock::manual(1_800_000_000);
+    let scene = Scene::new(Plan { clock: Some(clock.clone()), ..Plan::default() }).await;
+    scene.post(&Push::apple(&apple_token(1)).with("ack_id", "ack-1")).await.expect_ok();
+    scene.post(&Push::apple(&dead_token()).with("ack_id", "dead-1")).await.expect_remove();
+    clock.advance(Duration::from_secs(3));
+    for (id, result, count) in
+        [("ack-1", "sent", 1.0), ("ack-1", "again", 1.0), ("forged", "unknown", 1.0), ("dead-1", "unknown", 2.0)]
+    {
+        let (code, text) = scene.post_to("/api/v1/ack", &json!({"id": id, "platform": "ios", "type": "message"})).await;
+        assert_eq!((code, text.as_str()), (200, r#"{"status":"OK"}"#), "{id}");
+        scene.expect_metric(&format!("pushrelay_receipts_total{{result=\"{result}\"}}"), count).await;
+    }
+    scene.expect_metric(r#"service_delivered_total{platform="ios",transport="",type="message"}"#, 1.0).await;
+    scene.expect_metric(r#"pushrelay_receipt_seconds_sum{platform="apple"}"#, 3.0).await;
+}
