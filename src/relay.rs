@@ -117,6 +117,7 @@ impl Remembered {
 }
 
 /// What is to be done about an admitted notification.
+#[allow(clippy::large_enum_variant, reason = "nearly all are the large one, which a box would cost an allocation each")]
 enum Begun<'a> {
     /// Send it.
     First { target: &'a Target, prepared: Prepared, subject: Remembered, pending: Option<Pending<'a>> },
@@ -272,7 +273,7 @@ impl Relay {
             Err(NoOutcome::Lost) => (words::first_was_lost(), "lost"),
             Err(NoOutcome::Late) => (words::first_is_late(), "late"),
         };
-        self.metrics.repeat(answer);
+        self.metrics.repeats().repeat(answer);
         let Remembered { ack_id, server, kind, .. } = subject;
         log::repeat_line(
             &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },

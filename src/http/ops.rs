@@ -79,7 +79,7 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
 async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     ops.metrics.set_in_flight(ops.gate.in_flight());
     if let Some(memory) = (ops.memory)() {
-        ops.metrics.set_memory(memory.requests, memory.window_held);
+        ops.metrics.repeats().set_memory(memory.requests, memory.window_held);
     }
     for target in (ops.readiness)() {
         ops.metrics.set_target(&target.name, target.problem.is_none(), target.credential_expires_at);

@@ -179,10 +179,10 @@ where
                 None => metrics.acknowledged(&ack.platform, ack.kind.as_str()),
                 Some(Receipt::Sent { platform, after }) => {
                     metrics.acknowledged(&ack.platform, ack.kind.as_str());
-                    metrics.receipt_of_ours(platform, after);
+                    metrics.repeats().receipt_of_ours(platform, after);
                 }
-                Some(Receipt::Again) => metrics.receipt("again"),
-                Some(Receipt::Unknown) => metrics.receipt("unknown"),
+                Some(Receipt::Again) => metrics.repeats().receipt("again"),
+                Some(Receipt::Unknown) => metrics.repeats().receipt("unknown"),
             }
             tracing::debug!(ack_id = log::bounded(&ack.id), "a phone says that it has received its notification");
             answer::outcome(compatibility, &Outcome::Delivered)

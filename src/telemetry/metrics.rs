@@ -16,15 +16,13 @@ use prometheus::{
 
 use super::figures::{self, Figure};
 use super::log::DroppedLines;
+use super::repeats::Repeats;
 use super::series::{ByPush, counters, registered};
 use crate::notification::{Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Reason, Verdict};
 
 /// Seconds; the Go client's default buckets, which the reference uses.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-/// Seconds. A phone at hand answers in one or two; one that was off, when it is on again.
-const RECEIPT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
 
 /// The values of the label `app_version`.
 const APP_VERSIONS: [&str; 3] = ["1", "2", "other"];
@@ -61,11 +59,7 @@ pub struct Metrics {
     observed_refusals: IntCounterVec,
     in_flight: IntGauge,
     overload: IntCounter,
-    repeats: IntCounterVec,
-    receipts: IntCounterVec,
-    receipt_seconds: HistogramVec,
-    remembered: IntGauge,
-    window_held: IntGauge,
+    repeats: Repeats,
     throttled: IntCounter,
     connections: Connections,
     target_ready: IntGaugeVec,
@@ -168,34 +162,7 @@ impl Metrics {
             ),
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
-            repeats: counters(
-                r,
-                "pushrelay_repeats_total",
-                "Requests that came before and woke no phone again, by where their answer came from",
-                &["answer"],
-            ),
-            receipts: counters(
-                r,
-                "pushrelay_receipts_total",
-                "Receipts of phones: for what this relay sent, for the same again, or for what it does not know",
-                &["result"],
-            ),
-            receipt_seconds: registered(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "pushrelay_receipt_seconds",
-                        "From the provider's answer to the phone's receipt, by whose phone it is",
-                    )
-                    .buckets(RECEIPT_BUCKETS.into()),
-                    &["platform"],
-                ),
-            ),
-            remembered: gauge("pushrelay_remembered_requests", "Requests whose repeats would be known as such"),
-            window_held: gauge(
-                "pushrelay_memory_window_seconds",
-                "How far back repeats are known; less than the configured window if more came than the memory holds",
-            ),
+            repeats: Repeats::register(r),
             throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: Connections::register(r),
             target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
@@ -280,26 +247,9 @@ impl Metrics {
         self.overload.inc();
     }
 
-    /// A request came before. `answer` is a fixed word.
-    pub fn repeat(&self, answer: &'static str) {
-        self.repeats.with_label_values(&[answer]).inc();
-    }
-
-    /// A receipt that says nothing new. `result` is a fixed word.
-    pub fn receipt(&self, result: &'static str) {
-        self.receipts.with_label_values(&[result]).inc();
-    }
-
-    /// The first receipt for what this relay sent, this long after its provider took it.
-    pub fn receipt_of_ours(&self, platform: Platform, after: Duration) {
-        self.receipt("sent");
-        self.receipt_seconds.with_label_values(&[platform.as_str()]).observe(after.as_secs_f64());
-    }
-
-    /// What is remembered. Set when somebody looks.
-    pub fn set_memory(&self, requests: usize, window_held: Duration) {
-        self.remembered.set(whole(requests as u64));
-        self.window_held.set(whole(window_held.as_secs()));
+    /// Requests that came before, and receipts.
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
     }
 
     /// A request was turned away because its client asks more often than it may.

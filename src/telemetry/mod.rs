@@ -9,5 +9,6 @@ pub mod log;
 pub mod metrics;
 #[cfg(target_os = "linux")]
 mod process;
+pub mod repeats;
 mod series;
 mod sink;

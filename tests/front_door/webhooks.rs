@@ -1,6 +1,7 @@
 //! Requests that are signed as a whole: Mattermost's from other chat servers, and the native API.
 
 use pushrelay::admission::webhook::signing::{WebhookSigningKey, sign};
+use pushrelay::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::push::apple_token;
@@ -30,7 +31,7 @@ impl Program {
 
     /// The headers for a body, signed now.
     fn headers(&self, id: &str, body: &str) -> Vec<(&'static str, String)> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let now = Clock::System.unix_seconds();
         let signed = sign(std::slice::from_ref(&self.key), id, now, body.as_bytes()).unwrap();
         let sent = signed.as_sent();
         vec![
