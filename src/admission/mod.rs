@@ -29,7 +29,7 @@ use rate::{Rate, Rates};
 use refusal::seconds;
 pub use refusal::{Refusal, RefusalKind};
 pub use registry::ServerSettings;
-use registry::{Changes, Registry, Scheme, Server};
+use registry::{Changes, Fingerprint, Registry, Scheme, Server};
 use signature::SignatureError;
 use webhook::{WebhookError, WebhookHeaders};
 
@@ -103,6 +103,8 @@ impl<T> Admitted<T> {
 pub struct Caller {
     /// The client's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
+    /// The certificate that the connection's client has shown and proved to be its own. (Behind a proxy that is the proxy.)
+    pub certificate: Option<Fingerprint>,
 }
 
 /// A server that has signed a whole request, every byte of it.
@@ -133,7 +135,7 @@ pub struct Admission {
 /// How a request that is let through was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
-    /// Its server has signed it.
+    /// Its server has signed it, or shown a certificate of its own.
     Signed,
     /// It is a test, which need not be signed.
     UnsignedTest,
@@ -160,8 +162,8 @@ impl Admission {
         self.registry.replace(servers)
     }
 
-    /// Whether the server of this id has signed this body as Standard Webhooks ask, and may sign so. Asked in every mode:
-    /// whoever uses this signature wants to be known by it.
+    /// Whether the server of this id has signed this body as Standard Webhooks ask (or shown a certificate of its own), and
+    /// may. Asked in every mode: whoever uses this signature wants to be known by it.
     pub fn prove(
         &self,
         caller: Caller,
@@ -172,7 +174,7 @@ impl Admission {
         let address = caller.address;
         let was_refused =
             self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
-        let proven = self.check_webhook(server_id, headers, body).map(|server| Proven { server });
+        let proven = self.check_webhook(caller, server_id, headers, body).map(|server| Proven { server });
         match &proven {
             Ok(_) if was_refused => self.addresses.proven(address),
             Err(refusal) if refusal.kind() == RefusalKind::Unproven => self.addresses.refused(address),
@@ -188,14 +190,23 @@ impl Admission {
 
     fn check_webhook(
         &self,
+        caller: Caller,
         server_id: Option<&str>,
         headers: Result<Option<WebhookHeaders<'_>>, WebhookError>,
         body: &[u8],
     ) -> Result<Arc<Server>, Refusal> {
-        let headers = headers.map_err(Refusal::Webhook)?.ok_or(Refusal::MissingWebhook)?;
+        let headers = headers.map_err(Refusal::Webhook)?;
+        if headers.is_none() && caller.certificate.is_none() {
+            return Err(Refusal::MissingWebhook);
+        }
         let id = server_id.and_then(ServerId::new).ok_or(Refusal::MissingServer)?;
         let servers = self.registry.load();
         let server = servers.get(&id).ok_or(Refusal::UnknownServer)?;
+        if server.is_certified_by(caller.certificate) {
+            server.may_sign(Scheme::Certificate)?;
+            return Ok(Arc::clone(server));
+        }
+        let headers = headers.ok_or(Refusal::MissingWebhook)?;
         server.may_sign(Scheme::Webhook)?;
         let keys = server.settings().webhook_keys.as_slice();
         webhook::check(headers, body, keys, self.clock.unix_seconds()).map_err(Refusal::Webhook)?;
@@ -233,10 +244,10 @@ impl Admission {
         let observed = match self.mode {
             AuthMode::Off => None,
             AuthMode::Required => {
-                self.check_by_address(caller.address, &notification, is_repeat)?;
+                self.check_by_address(caller, &notification, is_repeat)?;
                 None
             }
-            AuthMode::Observe => match self.check(&notification, is_repeat) {
+            AuthMode::Observe => match self.check(caller, &notification, is_repeat) {
                 Err(refusal) if refusal.limits_the_proven() => return Err(refusal),
                 checked => checked.err(),
             },
@@ -246,13 +257,14 @@ impl Admission {
 
     fn check_by_address(
         &self,
-        address: IpAddr,
+        caller: Caller,
         notification: &Notification,
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
+        let address = caller.address;
         let was_refused =
             self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
-        match self.check(notification, is_repeat) {
+        match self.check(caller, notification, is_repeat) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}
             Err(refusal) => {
@@ -266,16 +278,24 @@ impl Admission {
     }
 
     /// Cheap steps come first, and what a stranger could use up comes after the proof.
-    fn check(&self, notification: &Notification, is_repeat: impl Fn(&Notification) -> bool) -> Result<Proof, Refusal> {
+    fn check(
+        &self,
+        caller: Caller,
+        notification: &Notification,
+        is_repeat: impl Fn(&Notification) -> bool,
+    ) -> Result<Proof, Refusal> {
         let servers = self.registry.load();
         let server = servers.get(&notification.server_id).ok_or(Refusal::UnknownServer)?;
-        server.may_sign(Scheme::Mattermost)?;
-        if notification.signature.is_empty() {
+        let is_certified = server.is_certified_by(caller.certificate);
+        server.may_sign(if is_certified { Scheme::Certificate } else { Scheme::Mattermost })?;
+        if !is_certified && notification.signature.is_empty() {
             self.check_unsigned(server, notification)?;
             return Ok(Proof::UnsignedTest);
         }
         let now = self.clock.unix_seconds();
-        check_signature(server, notification, now)?;
+        if !is_certified {
+            check_signature(server, notification, now)?;
+        }
         server.may_push_to(&notification.target)?;
         self.count(server, notification, now, is_repeat)?;
         Ok(Proof::Signed)

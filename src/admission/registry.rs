@@ -47,6 +47,8 @@ pub struct ServerSettings {
     pub keys: ServerKeys,
     /// What it may sign webhooks with.
     pub webhook_keys: WebhookKeys,
+    /// The client certificates that say it is this server, whatever it signs.
+    pub certificates: Vec<Fingerprint>,
     /// How it may sign.
     pub schemes: Schemes,
     /// Where it may push to; to every target if absent.
@@ -66,7 +68,12 @@ pub enum Scheme {
     Mattermost,
     /// As Standard Webhooks are signed.
     Webhook,
+    /// Not at all: the connection's client certificate says who it is.
+    Certificate,
 }
+
+/// SHA-256 of a client's certificate, DER.
+pub type Fingerprint = [u8; 32];
 
 /// Which of them a server may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub struct Schemes {
     pub mattermost: bool,
     /// [`Scheme::Webhook`].
     pub webhook: bool,
+    /// [`Scheme::Certificate`].
+    pub certificate: bool,
 }
 
 impl Schemes {
@@ -82,6 +91,7 @@ impl Schemes {
         match scheme {
             Scheme::Mattermost => self.mattermost,
             Scheme::Webhook => self.webhook,
+            Scheme::Certificate => self.certificate,
         }
     }
 }
@@ -269,6 +279,12 @@ impl Server {
             return Err(Refusal::ServerDisabled);
         }
         if self.settings.schemes.allow(scheme) { Ok(()) } else { Err(Refusal::SchemeNotAllowed) }
+    }
+
+    /// Whether the connection's certificate is one of this server's, and may say so.
+    pub fn is_certified_by(&self, certificate: Option<Fingerprint>) -> bool {
+        self.settings.schemes.certificate
+            && certificate.is_some_and(|shown| self.settings.certificates.contains(&shown))
     }
 
     /// Whether it may push to this target.

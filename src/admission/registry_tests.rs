@@ -26,6 +26,7 @@ fn server(id: &str) -> ServerSettings {
         rate: None,
         daily_quota: None,
         disabled: false,
+        certificates: Vec::new(),
     }
 }
 

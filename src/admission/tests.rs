@@ -29,7 +29,8 @@ impl Tenant {
             name: id.to_owned(),
             keys: only(&key, None),
             webhook_keys: WebhookKeys::default(),
-            schemes: Schemes { mattermost: true, webhook: false },
+            certificates: Vec::new(),
+            schemes: Schemes { mattermost: true, ..Schemes::default() },
             targets: None,
             rate: None,
             daily_quota: None,
@@ -99,7 +100,7 @@ fn gate(settings: AdmissionSettings) -> (Admission, Clock) {
 }
 
 fn from(last: u8) -> Caller {
-    Caller { address: [192, 0, 2, last].into() }
+    Caller { address: [192, 0, 2, last].into(), certificate: None }
 }
 
 fn refused(gate: &Admission, push: Notification) -> Option<Refusal> {
@@ -129,7 +130,7 @@ fn refused_cases() -> Vec<Case> {
     };
     let elsewhere = || changed(|s| s.targets = Some(BTreeSet::from([TargetName::new("android_rn")])));
     let disabled = || changed(|s| s.disabled = true);
-    let webhooks = changed(|s| s.schemes = Schemes { mattermost: false, webhook: true });
+    let webhooks = changed(|s| s.schemes = Schemes { webhook: true, ..Schemes::default() });
     let slow = changed(|s| s.rate = Some(rate(1, Duration::from_secs(3), 1)));
     let small = changed(|s| s.daily_quota = Some(1));
     let refusal = |what, tenant: Tenant, push: fn(&Tenant, &SigningKey) -> Notification, refusal, kind| {
@@ -297,7 +298,7 @@ fn an_ipv6_subscriber_is_one_address_and_his_neighbour_another() {
         ("192.0.2.1", "unknown_server"),
         ("192.0.2.1", "address_rate"),
     ] {
-        let caller = Caller { address: address.parse().unwrap() };
+        let caller = Caller { address: address.parse().unwrap(), certificate: None };
         assert_eq!(gate.admit(caller, stranger.push("d"), never).unwrap_err().label(), label, "{address}");
     }
 }

@@ -340,7 +340,19 @@ pub(super) static SERVER: Group = Group {
             Absent("it signs no webhooks"),
             "Keys for requests signed as Standard Webhooks: `whsec_…` (shared secret) or `whpk_…` (Ed25519 public key).",
         ),
-        key("schemes", Kind::Texts, Absent("whatever there are keys for"), "How it may sign: `mattermost`, `webhook`."),
+        key(
+            "certificate_fingerprints",
+            Kind::Texts,
+            Absent("no certificate says that it is this server"),
+            "SHA-256 of client certificates that prove who it is, whatever it signs, as `openssl x509 -noout -fingerprint \
+             -sha256` prints them. Needs `client_ca_file` in `[tls]`.",
+        ),
+        key(
+            "schemes",
+            Kind::Texts,
+            Absent("whatever there are keys or certificates for"),
+            "How it may prove who it is: `mattermost`, `webhook`, `certificate`.",
+        ),
         key("targets", Kind::Texts, Absent("every target"), "The names of the targets it may push to."),
         key(
             "per_second",

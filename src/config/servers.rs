@@ -11,7 +11,7 @@ use super::finding::{Findings, did_you_mean, quote};
 use super::values::Values;
 use crate::admission::key::VerifyingKey;
 use crate::admission::rate::Rate;
-use crate::admission::registry::{Schemes, ServerKeys, WebhookKey, WebhookKeys};
+use crate::admission::registry::{Fingerprint, Schemes, ServerKeys, WebhookKey, WebhookKeys};
 use crate::admission::{AdmissionSettings, AuthMode, ServerSettings};
 use crate::notification::{ServerId, TargetName};
 
@@ -97,7 +97,8 @@ pub(super) fn server(
 ) -> Option<ServerSettings> {
     let keys = keys(values, findings);
     let webhook_keys = webhook_keys(values, findings);
-    let schemes = schemes(values, keys.as_ref(), webhook_keys.as_ref(), findings);
+    let certificates = certificates(values, findings);
+    let schemes = schemes(values, keys.as_ref(), webhook_keys.as_ref(), certificates.as_deref(), findings);
     let allowed = allowed_targets(values, targets, findings);
     let rate = own_rate(values, findings);
     let numbers_are_right = ["burst", "daily_quota", "disabled"].into_iter().all(|name| !values.is_wrong(name));
@@ -106,6 +107,7 @@ pub(super) fn server(
         name: values.text("name")?.to_owned(),
         keys: keys?,
         webhook_keys: webhook_keys?,
+        certificates: certificates?,
         schemes: schemes?,
         targets: allowed?,
         rate: rate?,
@@ -145,7 +147,12 @@ fn keys(values: &Values<'_>, findings: &mut Findings) -> Option<ServerKeys> {
         let what = format!("are {} keys, and each costs time with every wrong signature", keys.len());
         values.problem(findings, "keys", what, format!("keep at most {MOST_KEYS}: the current one and a few old ones"));
     }
-    if keys.is_empty() && !wrong && !values.was_given("webhook_keys") && !values.was_given("webhook_keys_file") {
+    if keys.is_empty()
+        && !wrong
+        && !["webhook_keys", "webhook_keys_file", "certificate_fingerprints"]
+            .into_iter()
+            .any(|name| values.was_given(name))
+    {
         let remedy = values.how_to_give("keys", "[\"…\"] with the server's AsymmetricSigningPublicKey");
         values.problem(findings, "keys", "is missing: nothing the server signs could be checked", remedy);
         wrong = true;
@@ -195,13 +202,47 @@ fn webhook_keys(values: &Values<'_>, findings: &mut Findings) -> Option<WebhookK
     (!wrong).then_some(keys)
 }
 
+fn certificates(values: &Values<'_>, findings: &mut Findings) -> Option<Vec<Fingerprint>> {
+    let mut fingerprints = Vec::new();
+    let mut wrong = values.is_wrong("certificate_fingerprints");
+    for text in values.texts("certificate_fingerprints") {
+        if let Some(fingerprint) = fingerprint(text) {
+            fingerprints.push(fingerprint);
+        } else {
+            wrong = true;
+            let what = format!("{} is not the SHA-256 of a certificate: 64 hexadecimal digits", quote(text));
+            let remedy = "copy what `openssl x509 -in client.pem -noout -fingerprint -sha256` prints behind the `=`";
+            values.problem(findings, "certificate_fingerprints", what, remedy);
+        }
+    }
+    (!wrong).then_some(fingerprints)
+}
+
+/// Hexadecimal, with colons or spaces between the bytes or without.
+fn fingerprint(text: &str) -> Option<Fingerprint> {
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 fn schemes(
     values: &Values<'_>,
     keys: Option<&ServerKeys>,
     webhook_keys: Option<&WebhookKeys>,
+    certificates: Option<&[Fingerprint]>,
     findings: &mut Findings,
 ) -> Option<Schemes> {
-    let has_keys = Schemes { mattermost: !keys?.is_empty(), webhook: !webhook_keys?.as_slice().is_empty() };
+    let has_keys = Schemes {
+        mattermost: !keys?.is_empty(),
+        webhook: !webhook_keys?.as_slice().is_empty(),
+        certificate: !certificates?.is_empty(),
+    };
     if !values.was_given("schemes") {
         return Some(has_keys);
     }
@@ -211,10 +252,11 @@ fn schemes(
         let (scheme, has_keys, key) = match word.as_str() {
             "mattermost" => (&mut schemes.mattermost, has_keys.mattermost, "keys"),
             "webhook" => (&mut schemes.webhook, has_keys.webhook, "webhook_keys"),
+            "certificate" => (&mut schemes.certificate, has_keys.certificate, "certificate_fingerprints"),
             other => {
                 wrong = true;
                 let what = format!("{} is no way to sign", quote(other));
-                values.problem(findings, "schemes", what, "write \"mattermost\", \"webhook\" or both");
+                values.problem(findings, "schemes", what, "write \"mattermost\", \"webhook\" or \"certificate\"");
                 continue;
             }
         };

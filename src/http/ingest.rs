@@ -28,7 +28,10 @@ pub(super) fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
         if request.method() != Method::POST || (path != SEND_PUSH && path != NOTIFICATIONS) {
             return others.answer(request, peer);
         }
-        let caller = Caller { address: edge.client_address.client(peer.address, request.headers()) };
+        let caller = Caller {
+            address: edge.client_address.client(peer.address, request.headers()),
+            certificate: peer.identity.as_ref().map(|identity| identity.fingerprint_sha256),
+        };
         let edge = Arc::clone(&edge);
         if path == NOTIFICATIONS {
             let (head, body) = request.into_parts();

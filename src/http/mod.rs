@@ -225,13 +225,13 @@ fn routes(router: Router) -> Routes {
 
 /// Only for the router's answer to other methods than POST, which [`ingest_routes`] takes.
 async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into() };
+    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into(), certificate: None };
     edge.send_push(caller, request.into_body()).await
 }
 
 /// The same for programs.
 async fn notify(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into() };
+    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into(), certificate: None };
     let (head, body) = request.into_parts();
     edge.notify(caller, SignedHeaders(head.headers), body).await
 }

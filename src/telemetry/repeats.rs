@@ -13,7 +13,7 @@ const RECEIPT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 
 /// The counts.
 #[derive(Debug)]
 pub struct Repeats {
-    repeats: IntCounterVec,
+    requests: IntCounterVec,
     receipts: IntCounterVec,
     receipt_seconds: HistogramVec,
     remembered: IntGauge,
@@ -28,7 +28,7 @@ impl Repeats {
             "From the provider's answer to the phone's receipt, by whose phone it is",
         );
         Self {
-            repeats: counters(
+            requests: counters(
                 registry,
                 "pushrelay_repeats_total",
                 "Requests that came before and woke no phone again, by where their answer came from",
@@ -54,7 +54,7 @@ impl Repeats {
 
     /// A request came before. `answer` is a fixed word.
     pub fn repeat(&self, answer: &'static str) {
-        self.repeats.with_label_values(&[answer]).inc();
+        self.requests.with_label_values(&[answer]).inc();
     }
 
     /// A receipt that says nothing new. `result` is a fixed word.
