@@ -12,6 +12,7 @@ use crate::support::{Plan, Push, Scene};
 fn in_the_references_place(settings: &mut Settings) {
     settings.compatibility = Compatibility::Strict;
     settings.tolerate_broken_targets = true;
+    settings.memory = None;
     for target in &mut settings.targets {
         target.compatibility = Compatibility::Strict;
     }
