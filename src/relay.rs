@@ -122,7 +122,7 @@ enum Begun<'a> {
     /// Send it.
     First { target: &'a Target, prepared: Prepared, subject: Remembered, pending: Option<Pending<'a>> },
     /// It was sent, or is being sent: answer as that ends.
-    Again { again: Again<'a>, subject: Remembered, target: &'a Target },
+    Again { again: Option<Again<'a>>, subject: Remembered, target: &'a Target },
     /// Nothing: it cannot be sent.
     Ended(Report),
 }
@@ -176,20 +176,22 @@ impl Relay {
         admitted: Admitted<Notification>,
         within: Duration,
     ) -> impl Future<Output = Report> + Send + '_ {
-        let begun = self.begin(&admitted);
+        let mut begun = self.begin(&admitted);
         drop(admitted);
         let deadline = self.limits.deadline.min(within);
         async move {
-            match begun {
+            // Lent, not moved out: what is taken from a captured value keeps a second place in the future.
+            match &mut begun {
                 Begun::First { target, prepared, subject, pending } => {
-                    let run = self.attempt(target, &prepared, &deadline).await;
-                    self.settle(target, &subject, &run, pending)
+                    let run = self.attempt(target, prepared, &deadline).await;
+                    self.settle(target, subject, &run, pending.take())
                 }
-                // Boxed: it is rare, and each push in flight would hold the room for it.
-                Begun::Again { again, subject, target } => {
-                    Box::pin(self.repeat(again, &subject, target, deadline)).await
-                }
-                Begun::Ended(report) => report,
+                Begun::Again { again, subject, target } => match again.take() {
+                    // Boxed: it is rare, and each push in flight would hold the room for it.
+                    Some(again) => Box::pin(self.repeat(again, subject, target, deadline)).await,
+                    None => unreachable!("a future is not begun twice"),
+                },
+                Begun::Ended(report) => report.clone(),
             }
         }
     }
@@ -253,7 +255,7 @@ impl Relay {
         let pending = match self.claim(notification) {
             None => None,
             Some(Claim::First(pending)) => Some(pending),
-            Some(Claim::Again(again)) => return Begun::Again { again, subject, target },
+            Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
         };
         self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
         Begun::First { target, prepared: target.sender.prepare(notification), subject, pending }
