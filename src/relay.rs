@@ -4,8 +4,8 @@
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 
 mod health;
-mod words;
 pub mod memory;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

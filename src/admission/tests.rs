@@ -22,6 +22,7 @@ impl Tenant {
         let settings = ServerSettings {
             id: ServerId::new(id).unwrap(),
             name: id.to_owned(),
+            site: None,
             keys: only(&key, None),
             webhook_keys: WebhookKeys::default(),
             schemes: Schemes { mattermost: true, webhook: false },

@@ -61,6 +61,8 @@ pub struct Settings {
     /// Where further chat servers are read from while the relay runs; those that it holds now are among the settings of
     /// admission.
     pub servers_directory: Option<ServersDirectory>,
+    /// Where to keep what is to be known after a restart; nothing is kept without it.
+    pub data_dir: Option<PathBuf>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
@@ -168,6 +170,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         _ => Compatibility::Improved,
     };
     let shutdown_deadline = top.duration("shutdown_deadline");
+    let data_dir = top.path("data_dir");
     // A wrong address is among the findings already; its default is not compared with others.
     let listen = (top.address("listen"), (!top.is_wrong("listen")).then(|| top.place("listen")));
     if document.lacks(&keys::TARGET) && document.is_reference {
@@ -215,6 +218,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         http,
         admission,
         servers_directory,
+        data_dir,
         delivery,
         targets,
         left_out,
