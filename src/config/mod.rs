@@ -17,6 +17,7 @@ mod manual;
 mod migrate;
 mod proxy;
 mod reference;
+mod server_file;
 mod servers;
 mod servers_directory;
 mod targets;

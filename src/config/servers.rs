@@ -173,7 +173,7 @@ fn keys(values: &Values<'_>, findings: &mut Findings) -> Option<ServerKeys> {
 }
 
 /// A key's text and the last second in which it counts. `None` if something that is no date stands where its end belongs.
-fn key_and_end(text: &str) -> Option<(&str, Option<u64>)> {
+pub(super) fn key_and_end(text: &str) -> Option<(&str, Option<u64>)> {
     let text = text.trim();
     let last_two = text.rsplit_once(char::is_whitespace).and_then(|(rest, last)| {
         let (key, word) = rest.trim_end().rsplit_once(char::is_whitespace)?;
