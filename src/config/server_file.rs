@@ -131,7 +131,8 @@ fn add_key(
     until: u64,
     about: &str,
 ) -> Result<Vec<Change>, EditError> {
-    if find(table, "key_files").is_some_and(|(_, files)| !matches!(files.get_ref(), DeValue::Array(a) if a.is_empty())) {
+    if find(table, "key_files").is_some_and(|(_, files)| !matches!(files.get_ref(), DeValue::Array(a) if a.is_empty()))
+    {
         return Err(EditError::KeyFile);
     }
     let added = format!("\"{}\"", base64(new));
