@@ -1,5 +1,6 @@
 //! The only wiring: settings become a running relay.
 
+mod learning;
 mod servers;
 
 use std::io;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admission::Admission;
+use crate::admission::learned::Learned;
 use crate::clock::Clock;
 use crate::config::{ServersDirectory, Settings};
 use crate::http::{Build, Edge, HttpSettings};
@@ -119,6 +121,9 @@ pub struct App {
     edge: Edge,
     admission: Arc<Admission>,
     servers_directory: Option<ServersDirectory>,
+    /// What is to be saved.
+    learned: Option<Arc<Learned>>,
+    clock: Clock,
     reload: Reload,
     shutdown: Shutdown,
     summary: Summary,
@@ -190,11 +195,17 @@ impl App {
             Arc::clone(&metrics),
         );
         let relay = Arc::new(relay);
-        let admission = Arc::new(Admission::new(settings.admission, clock.clone()));
+        let learned = learning::load(settings.admission.mode, settings.data_dir.as_deref());
+        let mut admission = Admission::new(settings.admission, clock.clone());
+        if let Some(learned) = &learned {
+            admission = admission.learning(Arc::clone(learned), Arc::clone(&metrics));
+        }
+        let admission = Arc::new(admission);
         let edge =
             Edge::new(&settings.http, settings.compatibility, BUILD, Arc::clone(&admission), relay, metrics, clock);
         let (servers_directory, reload) = (settings.servers_directory, Reload::default());
-        Ok(Self { edge, admission, servers_directory, reload, shutdown: shutdown.clone(), summary })
+        let (clock, shutdown) = (clock.clone(), shutdown.clone());
+        Ok(Self { edge, admission, servers_directory, learned, clock, reload, shutdown, summary })
     }
 
     /// For whoever is told to read the chat servers again.
@@ -213,7 +224,13 @@ impl App {
         let ops = listeners.ops.as_ref().map(shown);
         tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
         tokio::spawn(servers::follow(self.servers_directory, self.admission, self.reload, self.shutdown.clone()));
+        if let Some(learned) = &self.learned {
+            tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
+        }
         self.edge.run(listeners.ingest, listeners.ops, self.shutdown).await;
+        if let Some(learned) = &self.learned {
+            learning::save(learned, false).await;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod enrolment;
 pub mod http;
 pub mod message;
 pub mod notification;

@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → http → {admission, relay} → {delivery, queue, sender} → {notification, message, outcome, clock}`.
+//! `main → cli → app → {http, enrolment} → {admission, relay} → {delivery, queue, sender} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -12,6 +12,7 @@ const RINGS: &[(&str, u8)] = &[
     ("cli", 1),
     ("app", 2),
     ("http", 3),
+    ("enrolment", 3),
     ("admission", 4),
     ("relay", 4),
     ("delivery", 5),

@@ -9,12 +9,14 @@
 mod addresses;
 pub mod key;
 pub mod learned;
+mod observer;
 pub mod rate;
 pub mod recovery;
 mod refusal;
 pub mod registry;
 pub mod signature;
 pub mod signing;
+pub mod site;
 pub mod webhook;
 
 use std::net::IpAddr;
@@ -24,13 +26,16 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::notification::{Content, Notification, PushKind, ServerId, TargetName, Transport};
+use crate::telemetry::metrics::Metrics;
 use addresses::Addresses;
+use learned::Learned;
+use observer::Observer;
 use rate::{Rate, Rates};
 use refusal::seconds;
 pub use refusal::{Refusal, RefusalKind};
 pub use registry::ServerSettings;
 use registry::{Changes, Fingerprint, Registry, Scheme, Server};
-use signature::SignatureError;
+use signature::{SignatureError, SignedParts};
 use webhook::{WebhookError, WebhookHeaders};
 
 /// The most devices remembered, 42 bytes each: 8 MiB. A device's bucket is full again after twenty seconds with the default
@@ -129,6 +134,8 @@ pub struct Admission {
     /// By server and device, so that no server can use up what another may send to a phone that has accounts on both.
     devices: Option<Rates>,
     addresses: Addresses,
+    /// Only in `observe` mode, and only if it was asked for.
+    observer: Option<Observer>,
     clock: Clock,
 }
 
@@ -152,14 +159,34 @@ impl Admission {
             registry: Registry::new(settings.servers, tests, clock.clone()),
             devices: settings.device_rate.map(|rate| Rates::new(rate, MAX_DEVICES, clock.clone())),
             addresses: Addresses::new(settings.refusal_rate, &clock),
+            observer: None,
             clock,
         }
+    }
+
+    /// From now on learns who sends without being registered; only in `observe` mode, otherwise this changes nothing.
+    #[must_use]
+    pub fn learning(mut self, learned: Arc<Learned>, metrics: Arc<Metrics>) -> Self {
+        if self.mode == AuthMode::Observe {
+            for id in self.registry.load().keys() {
+                learned.forget(id);
+            }
+            self.observer = Some(Observer { learned, metrics });
+        }
+        self
     }
 
     /// From now on these are the registered servers and no others. What a server has used of its limits stays counted.
     /// Requests that are being checked meanwhile see the old state or the new one.
     pub fn replace_servers(&self, servers: Vec<ServerSettings>) -> Changes {
-        self.registry.replace(servers)
+        let changes = self.registry.replace(servers);
+        if let Some(observer) = self.observer.as_ref().filter(|_| !changes.is_empty()) {
+            // Who is registered is known. A push that is being looked at may still bring it back; the next time takes it.
+            for id in self.registry.load().keys() {
+                observer.learned.forget(id);
+            }
+        }
+        changes
     }
 
     /// Whether the server of this id has signed this body as Standard Webhooks ask (or shown a certificate of its own), and
@@ -285,16 +312,22 @@ impl Admission {
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<Proof, Refusal> {
         let servers = self.registry.load();
-        let server = servers.get(&notification.server_id).ok_or(Refusal::UnknownServer)?;
-        let is_certified = server.is_certified_by(caller.certificate);
-        server.may_sign(if is_certified { Scheme::Certificate } else { Scheme::Mattermost })?;
-        if !is_certified && notification.signature.is_empty() {
-            self.check_unsigned(server, notification)?;
-            return Ok(Proof::UnsignedTest);
-        }
         let now = self.clock.unix_seconds();
-        if !is_certified {
-            check_signature(server, notification, now)?;
+        let Some(server) = servers.get(&notification.server_id) else {
+            if let Some(observer) = &self.observer {
+                observer.look(notification, read_signature(notification, now), now);
+            }
+            return Err(Refusal::UnknownServer);
+        };
+        if server.is_certified_by(caller.certificate) {
+            server.may_sign(Scheme::Certificate)?;
+        } else {
+            server.may_sign(Scheme::Mattermost)?;
+            let Some(parts) = read_signature(notification, now) else {
+                self.check_unsigned(server, notification)?;
+                return Ok(Proof::UnsignedTest);
+            };
+            check_signature(server, &parts?, now)?;
         }
         server.may_push_to(&notification.target)?;
         self.count(server, notification, now, is_repeat)?;
@@ -334,20 +367,20 @@ impl Admission {
     }
 }
 
-fn check_signature(server: &Server, notification: &Notification, unix_seconds: u64) -> Result<(), Refusal> {
-    let by_one_of = |keys: &[key::VerifyingKey]| {
-        let (ack_id, device) = (&notification.ack_id, &notification.device);
-        signature::check(notification.signature.expose(), keys, ack_id, device, unix_seconds)
-    };
+/// The signature, held against the push it came with; nothing if there is none. Whose it is, is still open.
+fn read_signature(notification: &Notification, unix_seconds: u64) -> Option<Result<SignedParts<'_>, SignatureError>> {
+    let jws = Some(notification.signature.expose()).filter(|jws| !jws.is_empty())?;
+    Some(signature::parse(jws, &notification.ack_id, &notification.device, unix_seconds))
+}
+
+fn check_signature(server: &Server, parts: &SignedParts<'_>, unix_seconds: u64) -> Result<(), Refusal> {
     let keys = &server.settings().keys;
-    by_one_of(keys.live(unix_seconds)).map_err(|error| match error {
-        // Told apart only when the key would have done: for anybody else it is as if it had never been there.
-        SignatureError::Key => keys
-            .ended(unix_seconds)
-            .find(|(key, _)| by_one_of(std::slice::from_ref(key)).is_ok())
-            .map_or(Refusal::WrongKey, |(_, until)| Refusal::KeyExpired { until }),
-        other => other.into(),
-    })
+    if keys.live(unix_seconds).iter().any(|key| parts.is_by(key)) {
+        return Ok(());
+    }
+    // Told apart only when the key would have done: for anybody else it is as if it had never been there.
+    let ended = keys.ended(unix_seconds).find(|(key, _)| parts.is_by(key));
+    Err(ended.map_or(Refusal::WrongKey, |(_, until)| Refusal::KeyExpired { until }))
 }
 
 /// Whether a phone would show a caller's text or ring. A test does neither, and Mattermost sends none that asks for it; a

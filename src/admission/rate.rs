@@ -58,6 +58,11 @@ impl Rate {
         self.burst.get()
     }
 
+    /// How many a second, in the long run.
+    pub fn per_second(self) -> f64 {
+        1.0 / self.interval.as_secs_f64()
+    }
+
     /// It must wait because it has not even one: when it has, the others are still to come.
     fn wait(self, next_after: Duration) -> Wait {
         Wait { next_after, full_after: next_after + self.interval * (self.burst.get() - 1) }

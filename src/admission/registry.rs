@@ -26,6 +26,7 @@ pub use super::webhook::WebhookKey;
 use super::key::VerifyingKey;
 use super::rate::{Bucket, Rate};
 use super::refusal::{Refusal, seconds};
+use super::site::Site;
 use crate::clock::Clock;
 use crate::notification::{ServerId, TargetName};
 use crate::telemetry::log;
@@ -43,6 +44,8 @@ pub struct ServerSettings {
     pub id: ServerId,
     /// For people.
     pub name: String,
+    /// Where it can be asked who it is; nobody asks there while the relay runs.
+    pub site: Option<Site>,
     /// What it may sign Mattermost's requests with; any of them will do.
     pub keys: ServerKeys,
     /// What it may sign webhooks with.
@@ -121,6 +124,11 @@ impl ServerKeys {
     /// Those that have ended by then, each with its last second.
     pub fn ended(&self, unix_seconds: u64) -> impl Iterator<Item = (&VerifyingKey, u64)> {
         self.keys.iter().zip(self.until.iter().copied()).skip(self.count_live(unix_seconds))
+    }
+
+    /// All of them, each with its last second if it has one.
+    pub fn all(&self) -> impl Iterator<Item = (&VerifyingKey, Option<u64>)> {
+        self.keys.iter().zip(self.until.iter().map(|until| Some(*until).filter(|until| *until != u64::MAX)))
     }
 
     /// How many there are, ended ones included.

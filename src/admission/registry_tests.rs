@@ -19,6 +19,7 @@ fn server(id: &str) -> ServerSettings {
     ServerSettings {
         id: ServerId::new(id).unwrap(),
         name: id.to_uppercase(),
+        site: None,
         keys: ServerKeys::default(),
         webhook_keys: WebhookKeys::default(),
         schemes: Schemes::default(),

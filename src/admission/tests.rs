@@ -27,6 +27,7 @@ impl Tenant {
         let settings = ServerSettings {
             id: ServerId::new(id).unwrap(),
             name: id.to_owned(),
+            site: None,
             keys: only(&key, None),
             webhook_keys: WebhookKeys::default(),
             certificates: Vec::new(),

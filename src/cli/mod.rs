@@ -3,11 +3,13 @@
 mod check;
 mod demo;
 mod dev;
+mod enroll;
 mod keygen;
 mod migrate;
 mod reference;
 mod send;
 mod serve;
+mod servers;
 mod signals;
 mod simulate;
 
@@ -29,6 +31,8 @@ Examples:
   pushrelay dev                               see a push arrive, with no account and no file
   pushrelay serve --config pushrelay.toml     run the relay
   pushrelay check --config pushrelay.toml     is the configuration right?
+  pushrelay enroll https://chat.example.com   register a chat server by what it publishes
+  pushrelay servers list                      who may send
   pushrelay keygen --server-id chat-1         keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
@@ -47,6 +51,8 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Enroll(enroll::Enroll),
+    Servers(servers::Servers),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -81,6 +87,8 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Enroll(enroll) => enroll.run(),
+        Command::Servers(servers) => servers.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

@@ -113,6 +113,13 @@ pub(super) static TOP: Group = Group {
             "A directory with a `*.toml` for each further chat server, which has the keys of `[[server]]` at its top. What is \
              added, changed or removed there takes effect while the relay runs.",
         ),
+        key(
+            "data_dir",
+            Kind::File,
+            Absent("nothing is kept over a restart"),
+            "A directory that the relay may write to, for what it is to know after a restart: which chat servers it has seen in \
+             `observe` mode, and the key each signs with. It is made if it is not there.",
+        ),
         // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
         key(
             "shutdown_deadline",
@@ -324,6 +331,12 @@ pub(super) static SERVER: Group = Group {
             Kind::Text,
             Required,
             "What the server calls itself: `DiagnosticId` in `<site>/api/v4/config/client?format=old`.",
+        ),
+        key(
+            "site",
+            Kind::Text,
+            Absent("it is not known where to ask"),
+            "Where people reach it, such as `https://chat.example.com`. The relay does not ask there; `pushrelay enroll` does.",
         ),
         key(
             "keys",

@@ -13,10 +13,12 @@ mod files;
 mod finding;
 mod keys;
 mod kind;
+mod known;
 mod manual;
 mod migrate;
 mod proxy;
 mod reference;
+mod server_file;
 mod servers;
 mod servers_directory;
 mod targets;
@@ -34,10 +36,12 @@ use document::Document;
 use finding::Findings;
 pub use finding::{Finding, Place, Problems};
 use keys::Group;
+pub use known::{ChangeError, KnownServer, KnownServers, authorities};
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
+pub use server_file::{Edit, EditError, NewServer, rfc3339};
 use servers::Registered;
-pub use servers_directory::{Reading, ServersDirectory, Trouble};
+pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
 use values::Values;
 
 use crate::admission::ServerSettings;
@@ -62,6 +66,8 @@ pub struct Settings {
     /// Where further chat servers are read from while the relay runs; those that it holds now are among the settings of
     /// admission.
     pub servers_directory: Option<ServersDirectory>,
+    /// Where to keep what is to be known after a restart; nothing is kept without it.
+    pub data_dir: Option<PathBuf>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
     /// How far back repeats are known; without it they are sent again, as the reference does.
@@ -171,6 +177,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         _ => Compatibility::Improved,
     };
     let shutdown_deadline = top.duration("shutdown_deadline");
+    let data_dir = top.path("data_dir");
     // A wrong address is among the findings already; its default is not compared with others.
     let listen = (top.address("listen"), (!top.is_wrong("listen")).then(|| top.place("listen")));
     if document.lacks(&keys::TARGET) && document.is_reference {
@@ -219,6 +226,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         http,
         admission,
         servers_directory,
+        data_dir,
         delivery,
         memory,
         targets,

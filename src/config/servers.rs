@@ -12,6 +12,7 @@ use super::values::Values;
 use crate::admission::key::VerifyingKey;
 use crate::admission::rate::Rate;
 use crate::admission::registry::{Fingerprint, Schemes, ServerKeys, WebhookKey, WebhookKeys};
+use crate::admission::site::Site;
 use crate::admission::{AdmissionSettings, AuthMode, ServerSettings};
 use crate::notification::{ServerId, TargetName};
 
@@ -101,10 +102,12 @@ pub(super) fn server(
     let schemes = schemes(values, keys.as_ref(), webhook_keys.as_ref(), certificates.as_deref(), findings);
     let allowed = allowed_targets(values, targets, findings);
     let rate = own_rate(values, findings);
+    let site = site(values, findings);
     let numbers_are_right = ["burst", "daily_quota", "disabled"].into_iter().all(|name| !values.is_wrong(name));
     let settings = ServerSettings {
         id: ServerId::new(values.text("id")?)?,
         name: values.text("name")?.to_owned(),
+        site: site?,
         keys: keys?,
         webhook_keys: webhook_keys?,
         certificates: certificates?,
@@ -115,6 +118,22 @@ pub(super) fn server(
         disabled: values.flag("disabled"),
     };
     numbers_are_right.then_some(settings)
+}
+
+/// `None` if it is wrong, `Some(None)` if there is none.
+#[allow(clippy::option_option, reason = "an address that is wrong and one that was not given are two things")]
+fn site(values: &Values<'_>, findings: &mut Findings) -> Option<Option<Site>> {
+    if values.is_wrong("site") {
+        return None;
+    }
+    let Some(text) = values.text("site") else { return Some(None) };
+    match Site::parse(text) {
+        Ok(site) => Some(Some(site)),
+        Err(error) => {
+            values.problem(findings, "site", error.to_string(), "write https://chat.example.com, as people type it");
+            None
+        }
+    }
 }
 
 fn keys(values: &Values<'_>, findings: &mut Findings) -> Option<ServerKeys> {
@@ -161,7 +180,7 @@ fn keys(values: &Values<'_>, findings: &mut Findings) -> Option<ServerKeys> {
 }
 
 /// A key's text and the last second in which it counts. `None` if something that is no date stands where its end belongs.
-fn key_and_end(text: &str) -> Option<(&str, Option<u64>)> {
+pub(super) fn key_and_end(text: &str) -> Option<(&str, Option<u64>)> {
     let text = text.trim();
     let last_two = text.rsplit_once(char::is_whitespace).and_then(|(rest, last)| {
         let (key, word) = rest.trim_end().rsplit_once(char::is_whitespace)?;

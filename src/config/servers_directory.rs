@@ -11,6 +11,8 @@
 //! the kernel's clock, a few milliseconds, in between of which it was read, and keeps its size, looks unchanged until
 //! somebody asks for everything.
 
+mod writing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use super::values::Values;
 use super::{files, keys, servers};
 use crate::admission::ServerSettings;
 use crate::notification::ServerId;
+pub use writing::WriteError;
 
 /// The most entries of the directory: a slip, such as a directory of something else, must not take all memory.
 const MOST_ENTRIES: usize = 100_000;

@@ -57,6 +57,7 @@ pub struct Metrics {
     attempt_reasons: IntCounterVec,
     refusals: IntCounterVec,
     observed_refusals: IntCounterVec,
+    learned_events: IntCounterVec,
     in_flight: IntGauge,
     overload: IntCounter,
     repeats: Repeats,
@@ -160,6 +161,12 @@ impl Metrics {
                 "Notifications sent that would be refused if signatures were required",
                 &["reason"],
             ),
+            learned_events: counters(
+                r,
+                "pushrelay_learned_events_total",
+                "What pushes have told about chat servers that are not registered",
+                &["event"],
+            ),
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
             repeats: Repeats::register(r),
@@ -240,6 +247,11 @@ impl Metrics {
     /// Admission let a notification pass that it would turn away if signatures were required.
     pub fn observed_refusal(&self, reason: &'static str) {
         self.observed_refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// A push has told something about a chat server that is not registered.
+    pub fn learned_event(&self, event: &'static str) {
+        self.learned_events.with_label_values(&[event]).inc();
     }
 
     /// A request was turned away because too many were being worked on.

@@ -404,3 +404,6 @@ async fn what_migrate_prints_is_a_configuration_that_check_takes() {
 
 #[path = "reload.rs"]
 mod reload;
+
+#[path = "enrolment.rs"]
+mod enrolment;

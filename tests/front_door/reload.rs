@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use super::*;
 
 /// A chat server that is registered by a file.
-struct Tenant {
-    id: &'static str,
-    key: SigningKey,
+pub struct Tenant {
+    pub id: &'static str,
+    pub key: SigningKey,
 }
 
 impl Tenant {
-    fn new(id: &'static str) -> Self {
+    pub fn new(id: &'static str) -> Self {
         Self { id, key: SigningKey::generate() }
     }
 
-    fn toml(&self, more: &str) -> String {
+    pub fn toml(&self, more: &str) -> String {
         format!("id = \"{}\"\nkeys = [\"{}\"]\n{more}\n", self.id, self.key.public_base64())
     }
 
@@ -30,7 +30,7 @@ impl Tenant {
     }
 
     /// Whether it may send: the answer's status.
-    async fn status(&self, relay: SocketAddr) -> u16 {
+    pub async fn status(&self, relay: SocketAddr) -> u16 {
         self.push(relay).await.0
     }
 }
@@ -42,7 +42,7 @@ fn put(path: PathBuf, text: &str) {
     fs::rename(aside, path).unwrap();
 }
 
-const ANEW: &str = "registered anew";
+pub const ANEW: &str = "registered anew";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_come_change_and_go_while_the_relay_runs() {
