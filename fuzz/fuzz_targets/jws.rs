@@ -38,10 +38,13 @@ fuzz_target!(|input: &[u8]| {
 
     // Another reader, where it can read it, sees the same.
     let mut segments = jws.split('.').map(|segment| URL_SAFE_NO_PAD.decode(segment).expect("it was read before"));
-    let mut json = || segments.next().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let mut json = || {
+        let bytes = segments.next().expect("there are three");
+        serde_json::from_str::<Value>(std::str::from_utf8(&bytes).expect("what is no text was taken")).ok()
+    };
     if let Some(header) = json() {
         assert_eq!(header["alg"], "ES256");
-        assert!(header["crit"].is_null(), "an extension that must be understood");
+        assert!(header.get("crit").is_none(), "an extension that must be understood");
     }
     if let Some(claims) = json() {
         assert_eq!(claims["ack_id"], ACK_ID);

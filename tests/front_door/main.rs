@@ -13,5 +13,6 @@ mod credentials;
 mod description;
 mod network;
 mod process;
+mod signatures;
 mod strict;
 mod verdicts;
