@@ -5,7 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -43,8 +44,14 @@ pub enum SignatureError {
 struct Header<'a> {
     #[serde(borrow)]
     alg: Cow<'a, str>,
-    /// Extensions that must be understood (RFC 7515 § 4.1.11). We understand none.
-    crit: Option<serde::de::IgnoredAny>,
+    /// Extensions that must be understood (RFC 7515 § 4.1.11). We understand none, so it is enough that it is there.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+/// For a field of which nothing but its presence counts. An `Option` would take `null` for absent.
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 #[derive(Deserialize)]
@@ -117,7 +124,7 @@ pub fn parse<'a>(
     // A fourth segment would leave a dot in the claims, which base64url does not know.
     let header = decode(header)?;
     let header: Header<'_> = object(&header)?;
-    if header.alg != "ES256" || header.crit.is_some() {
+    if header.alg != "ES256" || header.crit {
         return Err(SignatureError::Algorithm);
     }
     let mut signature_bytes = [0; ES256_BYTES];
@@ -143,12 +150,14 @@ fn decode(segment: &str) -> Result<Vec<u8>, SignatureError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| SignatureError::Malformed)
 }
 
-/// A JSON object; serde would also fill a struct from a list, by position.
+/// A JSON object; serde would also fill a struct from a list, by position. Text first: what `from_slice` skips, it does not
+/// look at.
 fn object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, SignatureError> {
-    if !json.trim_ascii_start().starts_with(b"{") {
+    let json = std::str::from_utf8(json).map_err(|_| SignatureError::Malformed)?;
+    if !json.trim_ascii_start().starts_with('{') {
         return Err(SignatureError::Malformed);
     }
-    serde_json::from_slice(json).map_err(|_| SignatureError::Malformed)
+    serde_json::from_str(json).map_err(|_| SignatureError::Malformed)
 }
 
 fn is_timely(exp: Option<f64>, nbf: Option<f64>, unix_seconds: u64) -> bool {
@@ -250,6 +259,16 @@ mod tests {
             ("ES384", with(json!({"alg": "ES384"}), claims()), Algorithm),
             ("es256 in small letters", with(json!({"alg": "es256"}), claims()), Algorithm),
             ("a critical extension", with(json!({"alg": "ES256", "crit": ["b64"], "b64": false}), claims()), Algorithm),
+            ("a crit of null", with(json!({"alg": "ES256", "crit": null}), claims()), Algorithm),
+            (
+                "bytes that are no text in an unknown parameter",
+                {
+                    let header = URL_SAFE_NO_PAD.encode(b"{\"alg\":\"ES256\",\"x\":\"\xff\"}");
+                    let input = format!("{header}.{payload}");
+                    format!("{input}.{}", URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())))
+                },
+                Malformed,
+            ),
             ("another push", with(es256(), json!({"ack_id": "ack-2", "device_id": "token-1"})), AckId),
             ("another device", with(es256(), json!({"ack_id": "ack-1", "device_id": "token-2"})), DeviceId),
             ("claims swapped", with(es256(), json!({"ack_id": "token-1", "device_id": "ack-1"})), AckId),

@@ -14,6 +14,7 @@ mod description;
 mod network;
 mod process;
 mod repeats;
+mod signatures;
 mod strict;
 mod verdicts;
 mod webhooks;
