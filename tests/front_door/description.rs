@@ -188,6 +188,18 @@ fn it_is_openapi_whose_references_lead_somewhere() {
 }
 
 #[test]
+fn each_word_for_programs_has_an_example() {
+    let description = parsed();
+    let words = &description["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["examples"];
+    let words: BTreeSet<_> = words.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+    let of_programs = every_example(&description).into_iter().filter(|said| said.path == NOTIFICATIONS);
+    let in_examples: BTreeSet<_> = of_programs
+        .filter_map(|said| serde_json::from_str::<Value>(&said.body).ok()?["error"]["code"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(words, in_examples);
+}
+
+#[test]
 fn its_limits_are_the_defaults() {
     let described = DESCRIPTION.split_whitespace().collect::<Vec<_>>().join(" ");
     for (line, words) in [
