@@ -81,7 +81,7 @@ impl Dev {
         let url = Url::parse(&format!("http://{address}")).map_err(Failure::running)?;
         for (target, token) in demo::DEVICES {
             let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
-            let answer = post(&url, &push(target, &device, "dev-first").body(Some(&server))).await?;
+            let answer = post(&url, &push(target, &device, "dev-first").body(Some(&server)), None).await?;
             println!("A signed push to {target}: {answer}");
         }
         println!("First pushes in the inbox {} ms after start.\n", started.elapsed().as_millis());

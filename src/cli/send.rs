@@ -1,6 +1,6 @@
 //! `pushrelay send`: plays the chat server for one push.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,7 +9,10 @@ use url::{Host, Url};
 
 use super::Failure;
 use crate::admission::signing::SigningKey;
+use crate::admission::webhook::signing::{WebhookSigningKey, sign};
+use crate::clock::Clock;
 use crate::notification::DeviceToken;
+use crate::private::Private;
 
 /// The longest wait for the relay's answer: a little above the 30 s that a chat server waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
@@ -20,11 +23,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 Examples:
   pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --key server.pem --message 'Hello'
   pushrelay send --platform android_rn-v2 --token TOKEN --server-id ID --type clear --badge 0
+  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --webhook-key-file webhook.secret
 
-Without --key the push is not signed, which a relay with auth.mode = \"required\" refuses. A key is made with
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out server.pem
-and its public half, for [[server]] keys in the relay's configuration, with
-  openssl pkey -in server.pem -pubout
+Without a key the push is not signed, which a relay with auth.mode = \"required\" refuses. With --key it is signed as
+Mattermost signs: the push's id and device, in the body. With --webhook-key-file the whole request is signed, as Standard
+Webhooks ask, in headers. `pushrelay keygen` makes keys of every kind, and says what the relay needs to know of them.
 
 Exit code 0 only if the relay answers OK.")]
 pub(super) struct Send {
@@ -40,9 +43,15 @@ pub(super) struct Send {
     /// The chat server's id, as registered with the relay.
     #[arg(long, value_name = "ID", default_value = "pushrelay-send")]
     server_id: String,
-    /// The chat server's private key (P-256, PKCS#8 PEM) to sign with.
-    #[arg(long, value_name = "FILE")]
+    /// The chat server's private key (P-256, PKCS#8 PEM) to sign with, as Mattermost does.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["webhook_key", "webhook_key_file"])]
     key: Option<PathBuf>,
+    /// A file with the key to sign the whole request with: whsec_… or whsk_…
+    #[arg(long, value_name = "FILE")]
+    webhook_key_file: Option<PathBuf>,
+    /// The same key itself; other users of this machine can see it while the command runs.
+    #[arg(long, value_name = "KEY", value_parser = private, conflicts_with = "webhook_key_file")]
+    webhook_key: Option<Private>,
     /// What it is about: message, clear, `update_badge`, session or test.
     #[arg(long = "type", value_name = "TYPE", default_value = "message")]
     kind: String,
@@ -76,6 +85,7 @@ impl Send {
             Some(path) => Some(read_key(path)?),
             None => None,
         };
+        let webhook_key = webhook_key(self.webhook_key.as_ref(), self.webhook_key_file.as_deref())?;
         let push = Push {
             platform: &self.platform,
             device: &device,
@@ -87,7 +97,8 @@ impl Send {
             badge: self.badge,
             voip: self.voip,
         };
-        let answer = super::block_on(post(&self.url, &push.body(key.as_ref())))?;
+        let signer = webhook_key.as_ref().map(|key| WholeSigner { key, server_id: &self.server_id });
+        let answer = super::block_on(post(&self.url, &push.body(key.as_ref()), signer))?;
         println!("{answer}");
         if answer.is_ok() {
             Ok(())
@@ -99,11 +110,33 @@ impl Send {
     }
 }
 
-fn read_key(path: &std::path::Path) -> Result<SigningKey, Failure> {
+fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::running(format!("--key: cannot read {shown}: {error}")))?;
     SigningKey::from_pem(&text).map_err(|error| Failure::running(format!("--key: {shown} {error}")))
+}
+
+/// Any text: what is wrong with it is said later, because the argument parser's errors repeat the value.
+#[allow(clippy::unnecessary_wraps, reason = "the argument parser asks for a result")]
+fn private(text: &str) -> Result<Private, std::convert::Infallible> {
+    Ok(Private::new(text))
+}
+
+/// The key to sign whole requests with, from one of two arguments.
+fn webhook_key(given: Option<&Private>, file: Option<&Path>) -> Result<Option<WebhookSigningKey>, Failure> {
+    let (text, argument) = match (given, file) {
+        (None, None) => return Ok(None),
+        (Some(text), _) => (text.clone(), "--webhook-key".to_owned()),
+        (None, Some(path)) => {
+            let argument = format!("--webhook-key-file: {}", path.display());
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::running(format!("{argument} cannot be read: {error}")))?;
+            (Private::new(text), argument)
+        }
+    };
+    let key = WebhookSigningKey::from_text(text.expose());
+    key.map(Some).map_err(|error| Failure::running(format!("{argument}: {error}")))
 }
 
 /// One push as a chat server words it.
@@ -144,6 +177,29 @@ impl Push<'_> {
     }
 }
 
+/// Who signs a request as a whole.
+#[derive(Clone, Copy)]
+pub(super) struct WholeSigner<'a> {
+    key: &'a WebhookSigningKey,
+    server_id: &'a str,
+}
+
+impl WholeSigner<'_> {
+    /// The headers that go with this body, signed now.
+    fn headers(self, body: &[u8]) -> Result<[(&'static str, String); 4], Failure> {
+        let id = format!("msg_{}", uuid::Uuid::new_v4().simple());
+        let signed = sign(std::slice::from_ref(self.key), &id, Clock::System.unix_seconds(), body)
+            .map_err(|error| Failure::running(format!("cannot sign: {error}")))?;
+        let sent = signed.as_sent();
+        Ok([
+            ("pushrelay-server", self.server_id.to_owned()),
+            ("webhook-id", sent.id.to_owned()),
+            ("webhook-timestamp", sent.timestamp.to_owned()),
+            ("webhook-signature", sent.signature.to_owned()),
+        ])
+    }
+}
+
 /// What a relay said.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -169,7 +225,7 @@ impl std::fmt::Display for Answer {
 }
 
 /// Posts one push and waits for the answer.
-pub(super) async fn post(relay: &Url, body: &Value) -> Result<Answer, Failure> {
+pub(super) async fn post(relay: &Url, body: &Value, signer: Option<WholeSigner<'_>>) -> Result<Answer, Failure> {
     let url = address(relay).map_err(|error| Failure::running(format!("--url: {error}")))?;
     let mut client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
     if is_this_machine(&url) {
@@ -177,10 +233,17 @@ pub(super) async fn post(relay: &Url, body: &Value) -> Result<Answer, Failure> {
         client = client.no_proxy();
     }
     let client = client.build().map_err(|error| Failure::running(format!("cannot set up HTTP: {error}")))?;
+    // The signature covers exactly the bytes that are sent.
+    let body = body.to_string();
+    let mut request = client.post(url.clone()).header("content-type", "application/json");
+    if let Some(signer) = signer {
+        for (name, value) in signer.headers(body.as_bytes())? {
+            request = request.header(name, value);
+        }
+    }
     let started = Instant::now();
-    let response = client
-        .post(url.clone())
-        .json(body)
+    let response = request
+        .body(body)
         .send()
         .await
         .map_err(|error| Failure::running(format!("no answer from {url}: {}", causes(&error))))?;
@@ -237,6 +300,31 @@ mod tests {
         ] {
             assert_eq!(address(&Url::parse(relay).unwrap()).unwrap().as_str(), expected);
         }
+    }
+
+    #[test]
+    fn a_wrong_webhook_key_is_told_without_repeating_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        for (text, words) in [
+            ("canary", "neither whsec_ nor whsk_"),
+            ("whpk_canary", "the public half"),
+            ("whsec_canary!", "--webhook-key"),
+            ("whsk_Y2FuYXJ5", "no Ed25519 private key"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            for (given, path) in [(Some(Private::new(text)), None), (None, Some(file.as_path()))] {
+                let failure = webhook_key(given.as_ref(), path).err().unwrap();
+                assert!(failure.text.starts_with("--webhook-key") && failure.text.contains(words), "{failure:?}");
+                assert!(!failure.text.contains("canary") && !failure.text.contains("Y2Fu"), "{failure:?}");
+            }
+        }
+        let missing = webhook_key(None, Some(&folder.path().join("none"))).err().unwrap();
+        assert!(missing.text.contains("cannot be read"), "{missing:?}");
+        assert!(webhook_key(None, None).unwrap().is_none());
+        let key = WebhookSigningKey::generate_ed25519();
+        std::fs::write(&file, format!("{}\n", key.text().expose())).unwrap();
+        assert!(webhook_key(None, Some(&file)).unwrap().is_some());
     }
 
     #[test]

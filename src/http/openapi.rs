@@ -1,5 +1,5 @@
-//! The description of `/api/v1` for people and their tools, written by hand. Tests hold it against the code: its fields in
-//! `mattermost/described.rs`, its answers in `tests/front_door/description.rs`.
+//! The description of the HTTP API for people and their tools, written by hand. Tests hold it against the code: its fields in
+//! `mattermost/described.rs` and `native/decode/described.rs`, its answers in `tests/front_door/description.rs`.
 
 use axum::Router;
 use axum::routing::get;

@@ -50,6 +50,27 @@ const MAX_DATA_NAME: usize = 128;
 const RESERVED: [&str; 3] = ["aps", "from", "message_type"];
 const RESERVED_BEGINNINGS: [&str; 2] = ["google.", "gcm."];
 
+/// Every field there is, in the published description's order.
+const FIELDS: [&str; 17] = [
+    "id",
+    "target",
+    "devices",
+    "kind",
+    "title",
+    "body",
+    "badge",
+    "sound",
+    "thread_id",
+    "category",
+    "mutable",
+    "data",
+    "collapse_id",
+    "ttl_s",
+    "priority",
+    "apns",
+    "fcm",
+];
+
 /// The fields that only something shown may have.
 const ALERT_FIELDS: [&str; 7] = ["title", "body", "badge", "sound", "thread_id", "category", "mutable"];
 
@@ -164,6 +185,7 @@ impl Fields {
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
+        debug_assert!(FIELDS.contains(&name), "{name} is read and not listed");
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
@@ -367,5 +389,7 @@ fn what(value: &Value) -> &'static str {
     }
 }
 
+#[cfg(test)]
+mod described;
 #[cfg(test)]
 mod tests;
