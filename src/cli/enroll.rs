@@ -46,7 +46,7 @@ registered. It goes out as the relay does: HTTPS_PROXY, HTTP_PROXY and NO_PROXY 
 Exit codes: 0 registered, or unchanged; with --check: all the same. 1 not registered, refused, or
 unreachable; with --check: something differs or cannot be reached.")]
 pub(super) struct Enroll {
-    /// The chat server's address as in its SiteURL, with the path if there is one.
+    /// The chat server's address as in its `SiteURL`, with the path if there is one.
     #[arg(value_name = "SITE", value_parser = site, required_unless_present = "check")]
     site: Option<Site>,
     /// What to call the server and its file; the site's host if absent.

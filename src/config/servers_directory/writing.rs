@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Said, ServersDirectory};
 use crate::admission::ServerSettings;
+use crate::admission::registry::ServerKeys;
 use crate::config::files;
 use crate::config::finding::{Finding, Findings, Problems};
 use crate::config::server_file::{Edit, EditError, NewServer, edited};
@@ -168,7 +169,7 @@ fn is_what_was_asked(before: &ServerSettings, after: &ServerSettings, edit: &Edi
         Edit::Site(site) => ServerSettings { site: Some((*site).clone()), ..before.clone() },
         Edit::Key { new, until, .. } => {
             let mut expected = before.clone();
-            expected.keys = Default::default();
+            expected.keys = ServerKeys::default();
             expected.keys.add((*new).clone(), None);
             for (key, end) in before.keys.all().filter(|(key, _)| *key != *new) {
                 expected.keys.add(key.clone(), end.or(Some(*until)));
