@@ -75,3 +75,134 @@ fn say(server: &str, event: Event) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::admission::registry::{Schemes, ServerKeys, WebhookKeys};
+    use crate::admission::signing::SigningKey;
+    use crate::admission::{Admission, AdmissionSettings, AuthMode, Caller, ServerSettings};
+    use crate::clock::Clock;
+    use crate::notification::{Content, DeviceToken, ServerId, TargetName, Transport};
+    use crate::private::Private;
+    use crate::telemetry::log::DroppedLines;
+
+    fn server(id: &str, key: &SigningKey) -> ServerSettings {
+        let mut keys = ServerKeys::default();
+        keys.add(key.verifying_key(), None);
+        ServerSettings {
+            id: ServerId::new(id).unwrap(),
+            name: id.to_owned(),
+            site: None,
+            keys,
+            webhook_keys: WebhookKeys::default(),
+            schemes: Schemes { mattermost: true, webhook: false },
+            targets: None,
+            rate: None,
+            daily_quota: None,
+            disabled: false,
+        }
+    }
+
+    fn gate(
+        mode: AuthMode,
+        servers: Vec<ServerSettings>,
+    ) -> (Admission, Arc<Learned>, Arc<Metrics>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let learned = Arc::new(Learned::load(folder.path(), crate::admission::learned::Limits::default()).unwrap());
+        let metrics = Arc::new(Metrics::new("", DroppedLines::default()));
+        let settings = AdmissionSettings {
+            mode,
+            allow_unsigned_test: true,
+            unsigned_tests_per_minute: NonZeroU32::MIN,
+            device_rate: None,
+            refusal_rate: None,
+            servers,
+        };
+        let gate = Admission::new(settings, Clock::manual(1_800_000_000));
+        (gate.learning(Arc::clone(&learned), Arc::clone(&metrics)), learned, metrics, folder)
+    }
+
+    /// A push of this server with this signature; `None` stands for the right one.
+    fn push(gate: &Admission, id: &str, key: &SigningKey, kind: PushKind, signature: Option<&str>) {
+        let device = DeviceToken::new("device").unwrap();
+        let signature = signature.map_or_else(|| key.sign_push("ack-1", &device), str::to_owned);
+        let notification = Notification {
+            ack_id: "ack-1".into(),
+            server_id: ServerId::new(id).unwrap(),
+            target: TargetName::new("apple_rn"),
+            app_version: 2,
+            signature: Private::new(signature),
+            device,
+            kind,
+            transport: Transport::Standard,
+            content: Content::default(),
+        };
+        let _ = gate.admit(Caller { address: [192, 0, 2, 1].into() }, notification);
+    }
+
+    #[test]
+    fn each_way_to_sign_is_learned_as_what_it_is() {
+        let (gate, learned, metrics, _folder) = gate(AuthMode::Observe, vec![]);
+        let key = SigningKey::generate();
+        for (kind, signature) in [
+            (PushKind::Message, None),
+            (PushKind::Message, None),
+            (PushKind::Message, Some("")),
+            (PushKind::Test, Some("")),
+            (PushKind::Clear, Some("a.b.c")),
+        ] {
+            push(&gate, "chat-1", &key, kind, signature);
+        }
+        let report = learned.report();
+        let [server] = report.servers.as_slice() else { panic!("{report:?}") };
+        assert_eq!((server.pushes, server.signed, server.unsigned), (5, 2, 1));
+        assert_eq!((server.unsigned_tests, server.unusable), (1, 1));
+        assert_eq!(server.adoptable, Ok(key.verifying_key()));
+        push(&gate, "chat-1", &SigningKey::generate(), PushKind::Message, None);
+        let text = metrics.render();
+        for event in ["new_server", "key_learned", "possible_spoof"] {
+            assert!(
+                text.contains(&format!("pushrelay_learned_events_total{{event=\"{event}\"}} 1")),
+                "{event}\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_observing_learns_and_only_about_strangers() {
+        let (known, stranger) = (SigningKey::generate(), SigningKey::generate());
+        for (mode, expected) in [(AuthMode::Required, 0), (AuthMode::Off, 0), (AuthMode::Observe, 1)] {
+            let (gate, learned, _, _folder) = gate(mode, vec![server("known", &known)]);
+            push(&gate, "known", &known, PushKind::Message, None);
+            push(&gate, "known", &stranger, PushKind::Message, None);
+            push(&gate, "stranger", &stranger, PushKind::Message, None);
+            assert_eq!(learned.report().servers.len(), expected, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn who_gets_registered_is_forgotten() {
+        let key = SigningKey::generate();
+        let (gate, learned, metrics, _folder) = gate(AuthMode::Observe, vec![]);
+        for id in ["chat-1", "chat-2"] {
+            push(&gate, id, &key, PushKind::Message, None);
+        }
+        gate.replace_servers(vec![server("chat-1", &key)]);
+        let ids = || learned.report().servers.iter().map(|server| server.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(), ["chat-2"]);
+        // At a start, too.
+        let settings = AdmissionSettings {
+            mode: AuthMode::Observe,
+            allow_unsigned_test: true,
+            unsigned_tests_per_minute: NonZeroU32::MIN,
+            device_rate: None,
+            refusal_rate: None,
+            servers: vec![server("chat-2", &key)],
+        };
+        let _gate = Admission::new(settings, Clock::System).learning(Arc::clone(&learned), metrics);
+        assert!(ids().is_empty());
+    }
+}

@@ -15,8 +15,8 @@ use crate::config::{Edit, KnownServers};
 /// See and change which chat servers may send.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Servers with a file of their own in the servers directory can be changed here; a running relay takes the
-change within a second. Those in the configuration itself are shown, and changed by hand.
+Servers with a file of their own in the servers directory can be changed here; a running relay
+takes the change within a second. Those in the configuration itself are shown, and changed by hand.
 
 Examples:
   pushrelay servers list --config /etc/pushrelay/pushrelay.toml
@@ -78,8 +78,8 @@ struct Show {
 /// Let a server send nothing for the time being.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Its pushes are answered with 403 from then on, and its keys, limits and counts stay. (With auth.mode = \"observe\" this is
-only observed.) `pushrelay servers enable NAME` takes it back.")]
+Its pushes are answered with 403 from then on, and its keys, limits and counts stay. (With
+auth.mode = \"observe\" this is only observed.) `pushrelay servers enable NAME` takes it back.")]
 struct Disable {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -101,8 +101,8 @@ struct Enable {
 /// Take the new key that a server publishes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Asks at the site that is registered for the server. A key that differs is shown beside the old one, and after a
-confirmation both count: the new one from now on, the old one for a while (--grace).
+Asks at the site that is registered for the server. A key that differs is shown beside the old one,
+and after a confirmation both count: the new one from now on, the old one for a while (--grace).
 
 Example:
   pushrelay servers rotate chat.example.com --grace 1d")]

@@ -88,7 +88,7 @@ impl KnownServers {
             let mut findings = Findings::default();
             let values = Values::check(section, base, &mut findings);
             fixed.extend(servers::server(&values, &std::collections::BTreeSet::new(), &mut findings));
-            troubles.extend(findings.finish().err().iter().flat_map(super::finding::Problems::list).cloned());
+            troubles.extend(findings.finish().err().iter().flat_map(Problems::list).cloned());
         }
         let (path, data_dir) = places(&mut document, base);
         let directory = path.map(|path| {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
@@ -102,9 +102,13 @@ fn client(url: &Url, settings: &FetchSettings) -> Result<Client, FetchError> {
 
 fn through(proxy: &Proxy) -> Result<reqwest::Proxy, FetchError> {
     let way = reqwest::Proxy::all(proxy.address.clone()).map_err(FetchError::Setup)?;
-    let authorization = proxy.authorization.as_ref().and_then(|text| text.expose().parse().ok());
+    // Base64 after a word is always fit for a header.
+    let authorization = proxy.authorization.as_ref().and_then(|text| HeaderValue::from_str(text.expose()).ok());
     Ok(match authorization {
-        Some(value) => way.custom_http_auth(value),
+        Some(mut value) => {
+            value.set_sensitive(true);
+            way.custom_http_auth(value)
+        }
         None => way,
     })
 }

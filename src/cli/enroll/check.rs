@@ -53,12 +53,13 @@ pub(super) fn run(known: &KnownServers, only: Option<&Site>, asking: &Asking) ->
         )));
     }
     let settings = asking.settings()?;
-    for site in servers.iter().filter_map(|server| server.settings.site.as_ref()) {
-        asking.permit(site)?;
-    }
     let standings = cli::block_on(async {
         let asked = futures_util::stream::iter(&servers).map(async |server| match &server.settings.site {
-            Some(site) => Standing::of(server, &fetch(site, &settings).await),
+            // One that may not be asked does not keep the others from it.
+            Some(site) => match asking.permit(site) {
+                Ok(()) => Standing::of(server, &fetch(site, &settings).await),
+                Err(failure) => Standing::Unreachable(failure.text),
+            },
             None => Standing::NoSite,
         });
         Ok(asked.buffered(AT_ONCE).collect::<Vec<_>>().await)

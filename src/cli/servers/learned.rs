@@ -16,11 +16,13 @@ use crate::notification::ServerId;
 /// Who was seen sending, and the key each signs with.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are not registered: two
-signatures show the key that they are made with. It saves that every 30 s and when it stops.
+With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are not
+registered: two signatures show the key that they are made with. It saves that every 30 s and when
+it stops.
 
-A learned key shows that one sender has signed all that was looked at, and not that it is the server: whoever sends first
-in a server's name teaches his own key. `pushrelay enroll SITE` compares with the server itself.
+A learned key shows that one sender has signed all that was looked at, and not that it is the
+server: whoever sends first in a server's name teaches his own key. `pushrelay enroll SITE` compares
+with the server itself.
 
 Examples:
   pushrelay servers learned --config /etc/pushrelay/pushrelay.toml
@@ -38,9 +40,9 @@ pub(super) struct Learned {
 /// Register a server with the key that was learned from its pushes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-For servers whose address this machine cannot reach; for others `pushrelay enroll SITE` is better, since it asks the server
-itself. It is refused where anything speaks against the key: one signature only, two signers, or another server with
-the same key.
+For servers whose address this machine cannot reach; for others `pushrelay enroll SITE` is better,
+since it asks the server itself. It is refused where anything speaks against the key: one signature
+only, two signers, or another server with the same key.
 
 Example:
   pushrelay servers adopt dqgjzjy4ebf6fxzmjn9ojrfz6e --name chat.example.com --config pushrelay.toml")]

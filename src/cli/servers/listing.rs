@@ -8,6 +8,7 @@ use super::table;
 use crate::admission::ServerSettings;
 use crate::admission::rate::Rate;
 use crate::config::{KnownServer, KnownServers, rfc3339};
+use crate::notification::TargetName;
 
 /// How much of a fingerprint stands in a list: four groups of four digits, enough to tell a server's keys apart.
 const SHORT: usize = 4 * 5 - 1;
@@ -82,7 +83,7 @@ pub(super) fn json(server: &KnownServer<'_>, now: u64) -> Value {
         "webhook_keys": settings.webhook_keys.as_slice().len(),
         "targets": targets(settings),
         "per_second": settings.rate.map(per_second),
-        "burst": settings.rate.map(crate::admission::rate::Rate::burst),
+        "burst": settings.rate.map(Rate::burst),
         "daily_quota": settings.daily_quota,
         "file": server.file.as_ref().map(|file| file.display().to_string()),
     })
@@ -114,7 +115,7 @@ fn schemes(settings: &ServerSettings) -> Vec<&'static str> {
 
 /// Nothing if it may push to all.
 fn targets(settings: &ServerSettings) -> Option<Vec<&str>> {
-    settings.targets.as_ref().map(|targets| targets.iter().map(crate::notification::TargetName::as_str).collect())
+    settings.targets.as_ref().map(|targets| targets.iter().map(TargetName::as_str).collect())
 }
 
 fn limits(settings: &ServerSettings) -> Vec<String> {
