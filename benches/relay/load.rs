@@ -1,5 +1,6 @@
 //! The load generator: callers over kept-alive HTTP/1.1 connections, each sending its next request when the answer to
-//! the last one has come. Requests are made ahead, so sending costs little. Any answer other than OK ends it loudly.
+//! the last one has come, or at a steady pace. Requests are made ahead, so sending costs little. Any answer other than OK
+//! ends it loudly, but for 429 where a flood is sent.
 
 use std::{
     path::Path,
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    material,
+    material, pace,
     process::{commands, reply},
     request::requests,
 };
@@ -37,29 +38,39 @@ const ANSWER_LIMIT_BYTES: usize = 4096;
 
 struct Load {
     port: u16,
+    servers: Vec<String>,
     prepared: Vec<Vec<u8>>,
     callers: Vec<Caller>,
 }
 
 /// The role. `prepare N` makes N requests; `run N` sends all prepared ones through N callers and says how many
 /// microseconds that took; `open N` opens N callers' connections; `send` sends one prepared request on each without
-/// waiting for the answer, and `drain` waits for those.
+/// waiting for the answer, and `drain` waits for those; `pace N` sends all prepared ones over the open connections in turn,
+/// N a second, and says how long the answers took (see `pace`).
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(directory: &Path, port: u16) -> Result<()> {
+pub(crate) async fn run(directory: &Path, port: u16, name: &str, count: usize) -> Result<()> {
     let key = material::signing_key(directory)?;
-    let mut load = Load { port, prepared: Vec::new(), callers: Vec::new() };
+    let servers = (0..count).map(|number| material::server_id(name, number)).collect();
+    let mut load = Load { port, servers, prepared: Vec::new(), callers: Vec::new() };
     let mut commands = commands();
     while let Some(command) = commands.recv().await {
         let (name, number) = command.split_once(' ').unwrap_or((&command, "0"));
         let number: usize = number.parse()?;
         match name {
             "prepare" => {
-                load.prepared = requests(number, &key)?;
+                load.prepared = requests(number, &load.servers, &key)?;
                 reply(load.prepared.len())?;
             }
             "open" => reply(bounded(name, load.open(number)).await?)?,
             "run" => reply(bounded(name, load.run(number)).await?)?,
             "send" => reply(bounded(name, load.send()).await?)?,
+            "pace" => {
+                let requests = std::mem::take(&mut load.prepared);
+                let callers = std::mem::take(&mut load.callers);
+                let (paced, callers) = bounded(name, pace::send(requests, callers, number)).await?;
+                load.callers = callers;
+                reply(paced)?;
+            }
             "drain" => reply(bounded(name, load.drain()).await?)?,
             other => bail!("the load generator does not know the command {other:?}"),
         }
@@ -122,7 +133,13 @@ impl Load {
     }
 }
 
-struct Caller {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Ok,
+    TooMany,
+}
+
+pub(crate) struct Caller {
     stream: TcpStream,
     answer: Vec<u8>,
 }
@@ -134,27 +151,34 @@ impl Caller {
         Ok(Self { stream, answer: Vec::new() })
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<()> {
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<()> {
         self.stream.write_all(request).await.context("the connection broke while a request was sent")
     }
 
     async fn expect_ok(&mut self) -> Result<()> {
+        match self.expect().await? {
+            Answer::Ok => Ok(()),
+            Answer::TooMany => bail!("an answer was not OK: {}", String::from_utf8_lossy(&self.answer)),
+        }
+    }
+
+    pub(crate) async fn expect(&mut self) -> Result<Answer> {
         self.answer.clear();
         loop {
             let read =
                 self.stream.read_buf(&mut self.answer).await.context("the connection broke before its answer")?;
             ensure!(read > 0, "the connection was closed before its answer");
             ensure!(self.answer.len() <= ANSWER_LIMIT_BYTES, "an answer of over {ANSWER_LIMIT_BYTES} bytes");
-            if is_ok(&self.answer)? {
-                return Ok(());
+            if let Some(answer) = whole(&self.answer)? {
+                return Ok(answer);
             }
         }
     }
 }
 
-/// Whether `bytes` are the whole answer OK; `false` if more must be read.
-fn is_ok(bytes: &[u8]) -> Result<bool> {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(false) };
+/// Which answer `bytes` are; `None` if more must be read.
+fn whole(bytes: &[u8]) -> Result<Option<Answer>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let (head, body) = bytes.split_at(end + 4);
     let wrong = || anyhow!("an answer was not OK: {}", String::from_utf8_lossy(bytes));
     let length = std::str::from_utf8(head)?
@@ -164,8 +188,13 @@ fn is_ok(bytes: &[u8]) -> Result<bool> {
         .and_then(|(_, value)| value.trim().parse::<usize>().ok())
         .with_context(|| wrong().context("no Content-Length"))?;
     if body.len() < length {
-        return Ok(false);
+        return Ok(None);
     }
-    let right = head.starts_with(b"HTTP/1.1 200 ") && body.trim_ascii() == br#"{"status":"OK"}"#;
-    if right { Ok(true) } else { Err(wrong()) }
+    if head.starts_with(b"HTTP/1.1 200 ") && body.trim_ascii() == br#"{"status":"OK"}"# {
+        Ok(Some(Answer::Ok))
+    } else if head.starts_with(b"HTTP/1.1 429 ") {
+        Ok(Some(Answer::TooMany))
+    } else {
+        Err(wrong())
+    }
 }

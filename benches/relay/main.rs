@@ -3,10 +3,12 @@
 //! and the plan of a run.
 
 mod coalesced;
+mod flood;
 mod forwarder;
 mod load;
 mod material;
 mod measure;
+mod pace;
 mod process;
 mod report;
 mod request;
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{material::Material, report::Findings, subject::Subject};
+use crate::{material::Material, measure::Webhook, report::Findings, subject::Subject};
 
 /// Measures what a notification costs. Takes one to two minutes; see docs/performance.md.
 #[derive(Parser)]
@@ -45,7 +47,8 @@ struct Arguments {
     only: Vec<Part>,
 
     /// Measure only these subjects.
-    #[arg(long, value_delimiter = ',', default_values_t = [Subject::Forwarder, Subject::RelayOff, Subject::RelayRequired])]
+    #[arg(long, value_delimiter = ',')]
+    #[arg(default_values_t = [Subject::Forwarder, Subject::RelayOff, Subject::RelayRequired, Subject::RelayCrowd])]
     #[arg(value_enum)]
     subjects: Vec<Subject>,
 
@@ -65,6 +68,8 @@ enum Part {
     Held,
     /// Memory through a long run.
     Flat,
+    /// One tenant's answers while another floods; only if it is named.
+    Flood,
 }
 
 /// The processes this program starts of itself.
@@ -73,7 +78,7 @@ enum Part {
 enum Role {
     Sink { directory: PathBuf },
     Forwarder { directory: PathBuf, sink_port: u16, connections: usize },
-    Load { directory: PathBuf, port: u16 },
+    Load { directory: PathBuf, port: u16, name: String, count: usize },
 }
 
 fn main() -> Result<()> {
@@ -83,7 +88,7 @@ fn main() -> Result<()> {
         Some(Role::Forwarder { directory, sink_port, connections }) => {
             forwarder::run(directory, *sink_port, *connections)
         }
-        Some(Role::Load { directory, port }) => load::run(directory, *port),
+        Some(Role::Load { directory, port, name, count }) => load::run(directory, *port, name, *count),
         None if arguments.bench => measure(&arguments),
         None => Ok(()),
     }
@@ -93,12 +98,17 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let material = Material::create()?;
     let mut findings = Findings::default();
     let asked = |part| arguments.only.contains(&part);
+    // Memory is asked of a relay with one server: what 10,000 need stands in `admission::registry`.
+    let small = || arguments.subjects.iter().filter(|subject| **subject != Subject::RelayCrowd);
 
     if asked(Part::Cpu) {
         // In alternation, so that a noisy minute of the machine meets all of them.
         for round in 1..=arguments.rounds {
             progress(&format!("processor time, round {round} of {}", arguments.rounds));
             findings.verification.push(measure::verification(&material)?);
+            for kind in Webhook::ALL {
+                findings.webhooks.entry(kind).or_default().push(measure::webhook(kind)?);
+            }
             for &subject in &arguments.subjects {
                 let cpu = measure::cpu(subject, &material, arguments.notifications)?;
                 findings.cpu.entry(subject).or_default().push(cpu);
@@ -106,7 +116,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     if asked(Part::Held) {
-        for &subject in &arguments.subjects {
+        for &subject in small() {
             progress(&format!("memory with {} in flight, {subject}", arguments.in_flight));
             findings.held.push((subject, measure::held(subject, &material, arguments.in_flight)?));
         }
@@ -114,9 +124,18 @@ fn measure(arguments: &Arguments) -> Result<()> {
     if asked(Part::Flat) {
         let notifications = if arguments.long { 1_000_000 } else { 100_000 };
         // The relay with everything on if it is asked for: it is the one that could remember too much.
-        if let Some(&subject) = arguments.subjects.iter().max() {
+        if let Some(&subject) = small().max() {
             progress(&format!("memory through {notifications} notifications, {subject}"));
             findings.flat.push((subject, measure::flat(subject, &material, notifications)?));
+        }
+    }
+    if asked(Part::Flood) {
+        // Each round waits for nothing but the clock: a longer one says more than many.
+        for round in 1..=arguments.rounds {
+            progress(&format!("a flood, round {round} of {}", arguments.rounds));
+            for provider in flood::PROVIDER_MILLIS {
+                findings.floods.entry(provider).or_default().push(flood::round(&material, provider)?);
+            }
         }
     }
     findings.print();

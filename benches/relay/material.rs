@@ -22,8 +22,25 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-/// The `server_id` under which the load generator sends.
-pub(crate) const SERVER_ID: &str = "bench-server";
+/// The chat servers that one load generator sends for, which all sign with the same key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Senders {
+    pub(crate) name: &'static str,
+    pub(crate) count: usize,
+}
+
+impl Senders {
+    pub(crate) const ONE: Self = Self { name: "bench", count: 1 };
+    /// As many as a hosted relay may have, each sending as often as any other: no entry stays in the processor's cache.
+    pub(crate) const CROWD: Self = Self { name: "crowd", count: 10_000 };
+    pub(crate) const QUIET: Self = Self { name: "quiet", count: 1 };
+    pub(crate) const LOUD: Self = Self { name: "loud", count: 1 };
+}
+
+/// The `server_id` of one of them.
+pub(crate) fn server_id(name: &str, number: usize) -> String {
+    format!("{name}-{number}")
+}
 
 /// Whether the relay checks signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,25 +80,31 @@ impl Material {
         self.directory().join(name)
     }
 
-    /// Writes the relay's configuration and says where. `listen_port` and `sink_port` are on loopback.
+    /// Writes the relay's configuration and says where. `listen_port` and `sink_port` are on loopback; the senders of
+    /// `crowd` have a file each, and `tenants` are further tables.
     pub(crate) fn relay_config(
         &self,
-        auth: Auth,
+        relay: &Relay,
         listen_port: u16,
         sink_port: u16,
         connections: usize,
     ) -> Result<PathBuf> {
-        let mode = match auth {
+        let mode = match relay.auth {
             Auth::Off => "off",
             Auth::Required => "required",
         };
-        let signing = signing_key(self.directory())?;
-        let public: PublicKeyX509Der<'_> = signing.public_key().as_der()?;
-        let key = BASE64_STANDARD.encode(public.as_ref());
+        let key = self.public_key()?;
+        let directory = self.crowd(&key, relay.crowd)?;
+        let mut tenants = String::new();
+        for (sender, limits) in &relay.tenants {
+            let id = server_id(sender.name, 0);
+            tenants += &format!("[[server]]\nid = \"{id}\"\nname = \"{id}\"\nkeys = [\"{key}\"]\n{limits}\n");
+        }
         let key_file = self.path("AuthKey.p8").display().to_string();
         let ca_file = self.path("ca.pem").display().to_string();
         let text = format!(
             r#"listen = "127.0.0.1:{listen_port}"
+servers_directory = {directory:?}
 
 [auth]
 mode = "{mode}"
@@ -90,11 +113,7 @@ mode = "{mode}"
 format = "json"
 filter = "info"
 
-[[server]]
-id = "{SERVER_ID}"
-name = "bench"
-keys = ["{key}"]
-
+{tenants}
 [[target]]
 name = "apple_rn"
 provider = "apns"
@@ -111,9 +130,38 @@ connections = {connections}
         fs::write(&path, text)?;
         Ok(path)
     }
+
+    /// The public half of the chat servers' key as Mattermost publishes it.
+    fn public_key(&self) -> Result<String> {
+        let signing = signing_key(self.directory())?;
+        let public: PublicKeyX509Der<'_> = signing.public_key().as_der()?;
+        Ok(BASE64_STANDARD.encode(public.as_ref()))
+    }
+
+    /// A directory with a file for each of these.
+    fn crowd(&self, key: &str, senders: Option<Senders>) -> Result<String> {
+        let directory = self.path(senders.map_or("no-servers.d", |senders| senders.name));
+        fs::create_dir_all(&directory)?;
+        if let Some(senders) = senders {
+            for number in 0..senders.count {
+                let id = server_id(senders.name, number);
+                fs::write(directory.join(format!("{id}.toml")), format!("id = \"{id}\"\nkeys = [\"{key}\"]\n"))?;
+            }
+        }
+        Ok(directory.display().to_string())
+    }
 }
 
-/// The key pair of the chat server.
+/// What a relay is started with.
+pub(crate) struct Relay {
+    pub(crate) auth: Auth,
+    /// Chat servers with tables of their own, each with further lines for its table.
+    pub(crate) tenants: Vec<(Senders, String)>,
+    /// Chat servers with files of their own.
+    pub(crate) crowd: Option<Senders>,
+}
+
+/// The key pair of the chat servers.
 pub(crate) fn signing_key(directory: &Path) -> Result<EcdsaKeyPair> {
     let path = directory.join("server.pk8");
     let bytes = fs::read(&path).with_context(|| path.display().to_string())?;

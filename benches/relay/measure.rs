@@ -1,5 +1,5 @@
 //! The measurements: processor time per notification, memory per notification in flight, memory through a long run,
-//! and the cost of one bare signature verification.
+//! and the cost of one bare signature verification and of one webhook's check.
 
 use std::{thread, time::Duration};
 
@@ -7,6 +7,11 @@ use anyhow::{Result, ensure};
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED, KeyPair, ParsedPublicKey},
+};
+
+use pushrelay::admission::webhook::{
+    self,
+    signing::{WebhookSigningKey, sign},
 };
 
 use crate::{
@@ -181,6 +186,44 @@ pub(crate) fn verification(material: &Material) -> Result<f64> {
     let before = own_cpu()?;
     for (text, signature) in signed.iter().cycle().take(VERIFICATIONS) {
         public.verify_sig(text.as_bytes(), signature.as_ref())?;
+    }
+    let used = own_cpu()?.saturating_sub(before);
+    Ok(used.as_secs_f64() * 1e6 / VERIFICATIONS as f64)
+}
+
+/// The two kinds of signed webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Webhook {
+    Hmac,
+    Ed25519,
+}
+
+impl Webhook {
+    pub(crate) const ALL: [Self; 2] = [Self::Hmac, Self::Ed25519];
+}
+
+/// Bytes of a webhook's body: about what a notification has.
+const WEBHOOK_BODY_BYTES: usize = 1024;
+
+/// When the webhooks were signed, and are checked.
+const WEBHOOK_TIME: u64 = 1_800_000_000;
+
+/// Microseconds of processor time to check one webhook: headers, signature and body, in this process.
+pub(crate) fn webhook(kind: Webhook) -> Result<f64> {
+    let signing = match kind {
+        Webhook::Hmac => WebhookSigningKey::generate_symmetric(),
+        Webhook::Ed25519 => WebhookSigningKey::generate_ed25519(),
+    };
+    let (checking, signing) = ([signing.relay_key()], [signing]);
+    let signed = (0..SIGNATURES)
+        .map(|index| {
+            let body = format!("{index:0WEBHOOK_BODY_BYTES$}");
+            Ok((sign(&signing, &format!("msg_{index}"), WEBHOOK_TIME, body.as_bytes())?, body))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let before = own_cpu()?;
+    for (headers, body) in signed.iter().cycle().take(VERIFICATIONS) {
+        webhook::check(headers.as_sent(), body.as_bytes(), &checking, WEBHOOK_TIME)?;
     }
     let used = own_cpu()?.saturating_sub(before);
     Ok(used.as_secs_f64() * 1e6 / VERIFICATIONS as f64)

@@ -91,8 +91,13 @@ impl Helper {
 
     /// Gives a command and waits for its answer.
     pub(crate) fn ask(&mut self, command: &str) -> Result<String> {
-        writeln!(self.commands, "{command}").with_context(|| format!("the {} does not listen", self.role))?;
+        self.tell(command)?;
         self.answer()
+    }
+
+    /// Gives a command whose answer is for later.
+    pub(crate) fn tell(&mut self, command: &str) -> Result<()> {
+        writeln!(self.commands, "{command}").with_context(|| format!("the {} does not listen", self.role))
     }
 
     /// As [`Self::ask`], for commands whose answer is a number.

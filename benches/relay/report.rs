@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    measure::{Cpu, Flat, Held},
+    flood::Round,
+    measure::{Cpu, Flat, Held, Webhook},
+    pace::Paced,
     subject::Subject,
 };
 
@@ -13,19 +15,26 @@ use crate::{
 const AIM_OFF: f64 = 1.5;
 /// Relay with signatures required, as a multiple of the bare forwarder and one bare verification.
 const AIM_REQUIRED: f64 = 1.25;
+/// Relay with 10,000 servers that all send, as a multiple of the same with one.
+const AIM_CROWD: f64 = 1.1;
 /// KiB per notification in flight.
 const AIM_HELD_KIB: f64 = 12.0;
 /// Memory is flat if it grew by no more than this many MiB after the first tenth of the run. Four bytes kept of each of
 /// a million notifications would be as much; what an allocator keeps in reserve is about one.
 const AIM_GROWTH_MIB: f64 = 4.0;
+/// A tenant's 99th percentile while another one floods, as a multiple of the same without the flood.
+const AIM_FLOOD: f64 = 1.2;
 
 /// Everything measured, by round.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) verification: Vec<f64>,
+    pub(crate) webhooks: BTreeMap<Webhook, Vec<f64>>,
     pub(crate) cpu: BTreeMap<Subject, Vec<Cpu>>,
     pub(crate) held: Vec<(Subject, Held)>,
     pub(crate) flat: Vec<(Subject, Flat)>,
+    /// By how long the provider takes, milliseconds.
+    pub(crate) floods: BTreeMap<u64, Vec<Round>>,
 }
 
 impl Findings {
@@ -33,6 +42,7 @@ impl Findings {
         self.print_cpu();
         self.print_held();
         self.print_flat();
+        self.print_floods();
         self.print_aims();
     }
 
@@ -45,6 +55,14 @@ impl Findings {
         if !self.verification.is_empty() {
             let (least, most) = spread(self.verification.iter().copied());
             println!("{:30}{:12.1}{least:12.1}{most:12.1}", "bare ES256 verification", median(&self.verification));
+        }
+        for (kind, times) in &self.webhooks {
+            let name = match kind {
+                Webhook::Hmac => "one webhook's check, HMAC",
+                Webhook::Ed25519 => "one webhook's check, Ed25519",
+            };
+            let (least, most) = spread(times.iter().copied());
+            println!("{name:30}{:12.1}{least:12.1}{most:12.1}", median(times));
         }
         for (subject, windows) in &self.cpu {
             let (least, most) = spread(windows.iter().map(|cpu| cpu.micros));
@@ -78,6 +96,31 @@ impl Findings {
         }
     }
 
+    fn print_floods(&self) {
+        if self.floods.is_empty() {
+            return;
+        }
+        println!(
+            "\nA quiet tenant's answers, alone and while another one floods, ms (median of the rounds, least and most):"
+        );
+        println!("{:34}{:>24}{:>24}{:>14}", "", "50th percentile", "99th percentile", "sent late");
+        for (provider, rounds) in &self.floods {
+            for (name, of) in FLOOD_ROWS {
+                let times =
+                    |time: fn(&Paced) -> u64| rounds.iter().map(|round| millis(time(of(round)))).collect::<Vec<_>>();
+                print!("{:34}", format!("provider takes {provider} ms, {name}"));
+                for times in [times(|paced| paced.p50), times(|paced| paced.p99)] {
+                    let (least, most) = spread(times.iter().copied());
+                    print!("{:>24}", format!("{:.2} ({least:.2}…{most:.2})", median(&times)));
+                }
+                println!("{:14.2}", median(&times(|paced| paced.late_p99)));
+            }
+            let share = |round: &Round| round.flood.too_many as f64 / (round.flood.ok + round.flood.too_many) as f64;
+            let shares: Vec<_> = rounds.iter().map(|round| 100.0 * share(round)).collect();
+            println!("{:34}{:.1} % of the flood were answered with 429", "", median(&shares));
+        }
+    }
+
     fn print_aims(&self) {
         println!("\n{:68}{:>10}{:>10}", "", "measured", "aim ≤");
         let forwarder = self.micros(Subject::Forwarder);
@@ -88,6 +131,8 @@ impl Findings {
             self.micros(Subject::RelayRequired) / (forwarder + verification),
             AIM_REQUIRED,
         );
+        let crowd = self.micros(Subject::RelayCrowd) / self.micros(Subject::RelayRequired);
+        aim("10,000 servers ÷ one server, signatures required", crowd, AIM_CROWD);
         for (subject, held) in &self.held {
             let readings = [("first on its connection", held.first), ("once more", held.again)];
             for (which, reading) in readings {
@@ -97,6 +142,12 @@ impl Findings {
         for (subject, flat) in &self.flat {
             aim(&format!("MiB of growth after the first tenth: {subject}"), mib(flat.growth()), AIM_GROWTH_MIB);
         }
+        for (provider, rounds) in &self.floods {
+            let p99 =
+                |of: fn(&Round) -> &Paced| median(&rounds.iter().map(|round| of(round).p99 as f64).collect::<Vec<_>>());
+            let what = format!("99th percentile in a flood ÷ alone, the provider takes {provider} ms");
+            aim(&what, p99(|round| &round.flooded) / p99(|round| &round.alone), AIM_FLOOD);
+        }
     }
 
     /// The median of a subject; not a number if it was not measured.
@@ -105,6 +156,12 @@ impl Findings {
         median(&windows.iter().map(|cpu| cpu.micros).collect::<Vec<_>>())
     }
 }
+
+/// One of a round's two timings.
+type Timing = fn(&Round) -> &Paced;
+
+/// The rows of the table of floods.
+const FLOOD_ROWS: [(&str, Timing); 2] = [("alone", |round| &round.alone), ("flood", |round| &round.flooded)];
 
 fn aim(what: &str, measured: f64, aim: f64) {
     if measured.is_nan() {
@@ -128,6 +185,10 @@ fn median(values: &[f64]) -> f64 {
 
 fn spread(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
+}
+
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
 }
 
 fn mib(kib: u64) -> f64 {

@@ -10,8 +10,6 @@ use aws_lc_rs::{rand::SystemRandom, signature::EcdsaKeyPair};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use crate::material::SERVER_ID;
-
 /// The alphabet and length of the ids a Mattermost server makes: 26 characters, five bits each.
 const ID_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 const ID_CHARACTERS: usize = 26;
@@ -56,8 +54,8 @@ struct Claims<'a> {
     device_id: &'a str,
 }
 
-/// Makes `count` HTTP/1.1 requests, head and body, on all processors.
-pub(crate) fn requests(count: usize, key: &EcdsaKeyPair) -> Result<Vec<Vec<u8>>> {
+/// Makes `count` HTTP/1.1 requests, head and body, on all processors, each from any one of these servers.
+pub(crate) fn requests(count: usize, servers: &[String], key: &EcdsaKeyPair) -> Result<Vec<Vec<u8>>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         let makers: Vec<_> = (0..threads)
@@ -65,7 +63,7 @@ pub(crate) fn requests(count: usize, key: &EcdsaKeyPair) -> Result<Vec<Vec<u8>>>
                 let share = count / threads + usize::from(index < count % threads);
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::new();
-                    (0..share).map(|_| request(&mut random, key)).collect::<Result<Vec<_>>>()
+                    (0..share).map(|_| request(&mut random, servers, key)).collect::<Result<Vec<_>>>()
                 })
             })
             .collect();
@@ -77,14 +75,14 @@ pub(crate) fn requests(count: usize, key: &EcdsaKeyPair) -> Result<Vec<Vec<u8>>>
     })
 }
 
-fn request(random: &mut fastrand::Rng, key: &EcdsaKeyPair) -> Result<Vec<u8>> {
+fn request(random: &mut fastrand::Rng, servers: &[String], key: &EcdsaKeyPair) -> Result<Vec<u8>> {
     let ack_id = id(random);
     let device_id = device(random.u64(..DEVICES));
     let signature = sign(&Claims { ack_id: &ack_id, device_id: &device_id }, key)?;
     let push = Push {
         ack_id: &ack_id,
         platform: "apple_rn-v2",
-        server_id: SERVER_ID,
+        server_id: &servers[random.usize(..servers.len())],
         device_id: &device_id,
         post_id: &id(random),
         category: "CAN_REPLY",

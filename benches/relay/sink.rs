@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -38,11 +40,14 @@ struct Sink {
     taken: AtomicU64,
     /// Requests read to the end and not yet answered.
     held: AtomicU64,
+    /// How long each answer takes, milliseconds.
+    delay: AtomicU64,
     /// While true, no answer is given.
     hold: watch::Receiver<bool>,
 }
 
-/// The role: says its port, then `hold`, `release`, `held` (how many wait) and `taken` (how many came).
+/// The role: says its port, then `hold`, `release`, `held` (how many wait) and `taken` (how many came). `delay N`
+/// lets each answer take N milliseconds.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(directory: &Path) -> Result<()> {
     let tls = material::sink_tls(directory)?;
@@ -50,7 +55,8 @@ pub(crate) async fn run(directory: &Path) -> Result<()> {
     reply(listener.local_addr()?.port())?;
 
     let (hold, holding) = watch::channel(false);
-    let sink = Arc::new(Sink { taken: AtomicU64::new(0), held: AtomicU64::new(0), hold: holding });
+    let sink =
+        Arc::new(Sink { taken: AtomicU64::new(0), held: AtomicU64::new(0), delay: AtomicU64::new(0), hold: holding });
     tokio::spawn(accept(listener, tls, sink.clone()));
 
     let mut commands = commands();
@@ -60,6 +66,10 @@ pub(crate) async fn run(directory: &Path) -> Result<()> {
             "release" => reply(hold.send_replace(false))?,
             "held" => reply(sink.held.load(Relaxed))?,
             "taken" => reply(sink.taken.load(Relaxed))?,
+            other if other.starts_with("delay ") => {
+                sink.delay.store(other["delay ".len()..].parse()?, Relaxed);
+                reply("delayed")?;
+            }
             other => bail!("the sink does not know the command {other:?}"),
         }
     }
@@ -119,6 +129,10 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         let released = sink.hold.clone().wait_for(|hold| !hold).await.map(|_| ());
         sink.held.fetch_sub(1, Relaxed);
         released.context("the sink is ending")?;
+    }
+    let delay = sink.delay.load(Relaxed);
+    if delay > 0 {
+        sleep(Duration::from_millis(delay)).await;
     }
     let status = if right { StatusCode::OK } else { StatusCode::NOT_FOUND };
     respond.send_response(Response::builder().status(status).body(())?, true)?;

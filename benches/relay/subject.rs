@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    material::{Auth, Material},
+    material::{Auth, Material, Relay, Senders},
     process::{Helper, Subprocess},
 };
 
@@ -28,6 +28,7 @@ pub(crate) enum Subject {
     Forwarder,
     RelayOff,
     RelayRequired,
+    RelayCrowd,
 }
 
 impl fmt::Display for Subject {
@@ -36,6 +37,7 @@ impl fmt::Display for Subject {
             Self::Forwarder => "bare forwarder",
             Self::RelayOff => "relay, auth off",
             Self::RelayRequired => "relay, signatures required",
+            Self::RelayCrowd => "the same, 10,000 servers",
         })
     }
 }
@@ -58,6 +60,7 @@ impl Bench {
         let directory = material.directory().to_str().context("the temporary directory's name is not UTF-8")?;
         let mut sink = Helper::start("sink", &[directory])?;
         let sink_port: u16 = sink.answer()?.parse()?;
+        let senders = if subject == Subject::RelayCrowd { Senders::CROWD } else { Senders::ONE };
         let (subject, port) = match subject {
             Subject::Forwarder => {
                 let arguments = [directory, &sink_port.to_string(), &connections.to_string()];
@@ -65,10 +68,17 @@ impl Bench {
                 let port = forwarder.answer()?.parse()?;
                 (Running::Helper(forwarder), port)
             }
-            Subject::RelayOff => start_relay(Auth::Off, material, sink_port, connections)?,
-            Subject::RelayRequired => start_relay(Auth::Required, material, sink_port, connections)?,
+            Subject::RelayOff | Subject::RelayRequired | Subject::RelayCrowd => {
+                let auth = if subject == Subject::RelayOff { Auth::Off } else { Auth::Required };
+                let relay = match subject {
+                    Subject::RelayCrowd => Relay { auth, tenants: Vec::new(), crowd: Some(senders) },
+                    _ => Relay { auth, tenants: vec![(senders, String::new())], crowd: None },
+                };
+                let (relay, port) = start_relay(&relay, material, sink_port, connections)?;
+                (Running::Relay(relay), port)
+            }
         };
-        let load = Helper::start("load", &[directory, &port.to_string()])?;
+        let load = start_load(material, port, senders)?;
         Ok(Self { load, subject, sink })
     }
 
@@ -82,9 +92,14 @@ impl Bench {
 }
 
 /// The real binary as an operator runs it, one log line per notification included.
-fn start_relay(auth: Auth, material: &Material, sink_port: u16, connections: usize) -> Result<(Running, u16)> {
+pub(crate) fn start_relay(
+    relay: &Relay,
+    material: &Material,
+    sink_port: u16,
+    connections: usize,
+) -> Result<(Subprocess, u16)> {
     let port = free_port()?;
-    let config = material.relay_config(auth, port, sink_port, connections)?;
+    let config = material.relay_config(relay, port, sink_port, connections)?;
     let log = material.path("relay.log");
     let out = File::create(&log)?;
     let child = Command::new(env!("CARGO_BIN_EXE_pushrelay"))
@@ -110,7 +125,13 @@ fn start_relay(auth: Auth, material: &Material, sink_port: u16, connections: usi
         #[expect(clippy::disallowed_methods, reason = "this process has nothing else to do while it waits")]
         thread::sleep(Duration::from_millis(20));
     }
-    Ok((Running::Relay(relay), port))
+    Ok((relay, port))
+}
+
+/// A load generator before whatever listens at this port.
+pub(crate) fn start_load(material: &Material, port: u16, senders: Senders) -> Result<Helper> {
+    let directory = material.directory().to_str().context("the temporary directory's name is not UTF-8")?;
+    Helper::start("load", &[directory, &port.to_string(), senders.name, &senders.count.to_string()])
 }
 
 /// A port nobody listens on now. It could be taken before the relay binds it; the relay then says so and ends.
