@@ -85,7 +85,7 @@ mod tests {
     use crate::admission::signing::SigningKey;
     use crate::admission::{Admission, AdmissionSettings, AuthMode, Caller, ServerSettings};
     use crate::clock::Clock;
-    use crate::notification::{Content, DeviceToken, ServerId, TargetName, Transport};
+    use crate::notification::{Content, DeviceToken, MattermostContent, ServerId, TargetName, Transport};
     use crate::private::Private;
     use crate::telemetry::log::DroppedLines;
 
@@ -98,7 +98,8 @@ mod tests {
             site: None,
             keys,
             webhook_keys: WebhookKeys::default(),
-            schemes: Schemes { mattermost: true, webhook: false },
+            certificates: Vec::new(),
+            schemes: Schemes { mattermost: true, ..Schemes::default() },
             targets: None,
             rate: None,
             daily_quota: None,
@@ -138,9 +139,9 @@ mod tests {
             device,
             kind,
             transport: Transport::Standard,
-            content: Content::default(),
+            content: Content::Mattermost(MattermostContent::default()),
         };
-        let _ = gate.admit(Caller { address: [192, 0, 2, 1].into() }, notification);
+        let _ = gate.admit(Caller { address: [192, 0, 2, 1].into(), certificate: None }, notification, |_| false);
     }
 
     #[test]
