@@ -198,8 +198,9 @@ impl Relay {
 
     /// Whether this was sent, or is being sent, already: it will wake no phone again.
     pub fn is_repeat(&self, notification: &Notification) -> bool {
-        let Notification { server_id, ack_id, device, .. } = notification;
-        self.memory.as_ref().is_some_and(|memory| memory.knows(server_id.as_str(), ack_id, device.expose()))
+        let Notification { server_id, device, .. } = notification;
+        let id = id_to_remember(notification);
+        self.memory.as_ref().is_some_and(|memory| memory.knows(server_id.as_str(), id, device.expose()))
     }
 
     /// What a phone's receipt means; `None` where nothing is remembered.
@@ -262,8 +263,9 @@ impl Relay {
     }
 
     fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
-        let Notification { server_id, ack_id, device, .. } = notification;
-        self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), ack_id, device.expose()))
+        let Notification { server_id, device, .. } = notification;
+        let id = id_to_remember(notification);
+        self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), id, device.expose()))
     }
 
     /// The answer to a request that was sent, or is being sent, already. No phone is woken for it.
@@ -381,6 +383,13 @@ impl Relay {
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
+}
+
+/// The id by which a repeat is known; empty if there is none. An unsigned test is remembered under none: anybody can name
+/// one as a server's push will be named, and that push would be taken for its repeat.
+fn id_to_remember(notification: &Notification) -> &str {
+    let is_unsigned_test = notification.kind == PushKind::Test && notification.signature.expose().is_empty();
+    if is_unsigned_test { "" } else { &notification.ack_id }
 }
 
 /// The push names a platform that is not configured.

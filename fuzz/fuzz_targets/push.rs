@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pushrelay::http::mattermost::{BadPush, decode_ack, decode_push, encode_outcome};
-use pushrelay::notification::{Compatibility, Notification};
+use pushrelay::notification::{Compatibility, Content, MattermostContent, Notification};
 use pushrelay::outcome::Outcome;
 use serde_json::{Value, json};
 
@@ -38,12 +38,21 @@ fuzz_target!(|body: &[u8]| {
     }
 });
 
+/// What this endpoint's pushes carry; anything else would be a push of the other interface.
+fn mattermost(push: &Notification) -> &MattermostContent {
+    match &push.content {
+        Content::Mattermost(content) => content,
+        _ => panic!("a chat server's push without a chat server's content"),
+    }
+}
+
 fn check_limits(push: &Notification) {
+    let content = mattermost(push);
     assert!(!push.server_id.as_str().is_empty());
     assert!(!push.device.expose().is_empty());
     assert!(!push.target.as_str().contains("-v"), "a version was left in the target's name");
-    assert!(push.content.message.expose().len() <= 2_047);
-    assert!(push.content.channel_name.expose().len() <= 64);
+    assert!(content.message.expose().len() <= 2_047);
+    assert!(content.channel_name.expose().len() <= 64);
 }
 
 /// Only the cuts may differ, and only behind the same beginning.
@@ -59,10 +68,11 @@ fn check_differences(improved: &Notification, strict: &Notification) {
 
 /// What was read, written down and read again, is the same.
 fn check_again(push: &Notification, mode: Compatibility) {
+    let content = mattermost(push);
     let mut body = fields(push);
     if mode == Compatibility::Strict {
         // What is left of a split character is longer than it was, and would be cut again.
-        for (name, text) in [("message", &push.content.message), ("channel_name", &push.content.channel_name)] {
+        for (name, text) in [("message", &content.message), ("channel_name", &content.channel_name)] {
             if text.expose().ends_with('\u{fffd}') {
                 body[name] = "".into();
             }
@@ -74,7 +84,7 @@ fn check_again(push: &Notification, mode: Compatibility) {
 
 /// A push as a chat server writes it.
 fn fields(push: &Notification) -> Value {
-    let content = &push.content;
+    let content = mattermost(push);
     json!({
         "ack_id": push.ack_id,
         "server_id": push.server_id.as_str(),

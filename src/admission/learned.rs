@@ -269,7 +269,7 @@ impl Learned {
 
 /// Whether an id is kept. Control characters would come out again on the operator's terminal.
 fn is_usable(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.chars().any(char::is_control)
+    !id.is_empty() && id.len() <= MAX_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ pub enum AuthMode {
     Required,
     /// Whatever is wrong with who sends, or with what it may, is logged and counted, and sent all the same. Only limits of
     /// servers that have proved who they are hold: they were set on purpose, and protect phones and other servers while
-    /// this mode prepares for `Required`. No address is turned away, since nobody is refused for want of proof.
+    /// this mode prepares for `Required`. No address is turned away, since nobody is refused for want of proof. (On the
+    /// native API, which is signed in every mode, addresses are.)
     Observe,
     /// Nothing is checked, counted or limited here.
     Off,
@@ -261,7 +262,7 @@ impl Admission {
     }
 
     /// Lets a notification through, or says why not. `is_repeat` says whether it was sent already and will wake no phone
-    /// again: then it is not counted against what its server may send, but for the rate of its requests.
+    /// again: then it is not counted against what its server may send.
     pub fn admit(
         &self,
         caller: Caller,
@@ -289,8 +290,16 @@ impl Admission {
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
         let address = caller.address;
-        let was_refused =
-            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        let is_certified = caller.certificate.is_some() && {
+            let servers = self.registry.load();
+            servers.get(&notification.server_id).is_some_and(|server| server.is_certified_by(caller.certificate))
+        };
+        let was_refused = match self.addresses.look(address) {
+            Ok(was_refused) => was_refused,
+            // Its proof is there already and costs nothing to look at.
+            Err(_) if is_certified => true,
+            Err(wait) => return Err(Refusal::AddressRate { retry_after: seconds(wait) }),
+        };
         match self.check(caller, notification, is_repeat) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}
@@ -355,10 +364,11 @@ impl Admission {
         unix_seconds: u64,
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
-        server.count_against_rate()?;
+        // First of all: whoever has captured a request could use its server's rate up with repeats of it.
         if is_repeat(notification) {
             return Ok(());
         }
+        server.count_against_rate()?;
         if let Some(devices) = &self.devices {
             let key = (notification.server_id.as_str(), notification.device.expose());
             devices.check(key).map_err(|wait| Refusal::DeviceRate { retry_after: seconds(wait) })?;

@@ -90,8 +90,11 @@ pub(super) async fn follow(
             }
             at_work
         });
-        // A panic has been logged by now; the relay goes on with the servers that it knows.
-        let Ok(back) = work.await else { return };
+        // A panic has been logged by now.
+        let Ok(back) = work.await else {
+            tracing::error!("chat servers are not followed any more: changes count after a restart of the relay");
+            return;
+        };
         watched = Some(back);
     }
 }

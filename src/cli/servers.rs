@@ -238,7 +238,12 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item =
 
 /// Ids and names come from files and from callers: none may move the cursor.
 fn shown(text: String) -> String {
-    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text }
+    // Control characters move a terminal's cursor, and others turn the direction of what follows.
+    let is_plain = |c: char| c.is_alphanumeric() || c == ' ' || c.is_ascii_punctuation() || "…→·–—".contains(c);
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    text.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 #[cfg(test)]

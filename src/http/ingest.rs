@@ -17,6 +17,7 @@ use super::{Edge, SEND_PUSH, push, routes};
 use crate::admission::{Admitted, Caller, Proven, Refusal, RefusalKind};
 use crate::notification::{Notification, TargetName};
 use crate::outcome::{Outcome, Report};
+use crate::telemetry::log;
 
 /// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
 /// a kilobyte while it is in flight.
@@ -87,7 +88,11 @@ impl Edge {
             Err(_) if self.admission.sends_everything() => Ok(None),
             Err(refusal) => Err(refusal),
         };
-        push::send(&self.gate, &self.metrics, self.compatibility, body, verify, |proven, notification| {
+        push::send(&self.gate, &self.metrics, self.compatibility, body, verify, |proven, mut notification| {
+            if proven.is_some() && notification.ack_id.is_empty() {
+                // The signature's id names the request: a repeat is known by it.
+                notification.ack_id = headers.id();
+            }
             let admitted = match proven {
                 Some(proven) => {
                     self.admission.admit_proven(&proven, notification, |push| self.relay.is_repeat(push))?
@@ -115,26 +120,32 @@ impl Edge {
                 return Err(ApiError::unknown_target());
             }
             Ok(move |notification: Notification, within| {
+                let (ack_id, kind) = (notification.ack_id.clone(), notification.kind.word());
+                let (server, target) = (notification.server_id.clone(), notification.target.clone());
+                let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
                 match self.admission.admit_proven(&proven, notification, |push| self.relay.is_repeat(push)) {
                     Ok(admitted) => Either::Left(self.relay.report(admitted, within)),
                     Err(refusal) => {
                         self.metrics.refusal(refusal.label());
+                        log::refusal_line(&subject, refusal.label());
                         Either::Right(std::future::ready(not_admitted(refusal)))
                     }
                 }
             })
         };
-        native::send(&self.gate, &self.native, &self.metrics, body, verify, admit).await
+        let claimed = headers.server().unwrap_or_default();
+        native::send(&self.gate, &self.native, &self.metrics, claimed, body, verify, admit).await
     }
 
     fn refused(&self, refusal: Refusal) -> ApiError {
         self.metrics.refusal(refusal.label());
         let text = refusal.to_string();
-        match refusal.kind() {
+        let error = match refusal.kind() {
             RefusalKind::Unproven => ApiError::unauthorized(text),
             RefusalKind::Forbidden => ApiError::forbidden(text),
             RefusalKind::TooOften { retry_after } => ApiError::too_many(text, retry_after),
-        }
+        };
+        error.because(refusal.label())
     }
 }
 

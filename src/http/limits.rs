@@ -73,6 +73,14 @@ impl Gate {
         }
     }
 
+    /// Whether a body says of itself that it is no larger than every route takes.
+    pub(super) fn takes<B>(&self, body: &B) -> bool
+    where
+        B: Body<Data = Bytes>,
+    {
+        body.size_hint().upper().is_some_and(|most| most <= self.max_body_bytes as u64)
+    }
+
     /// Takes a place, to be held until the answer is known, and reads the body.
     pub(super) fn enter<B>(&self, body: B) -> impl Future<Output = Result<(SemaphorePermit<'_>, Bytes), TurnedAway>>
     where

@@ -23,6 +23,7 @@ use super::answer::Answer;
 use super::limits::{Gate, TurnedAway};
 use crate::notification::{Notification, ServerId, TargetName};
 use crate::outcome::Report;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use decode::Request;
 pub(super) use error::ApiError;
@@ -35,8 +36,15 @@ pub(super) const NOTIFICATIONS: &str = "/v1/notifications";
 /// message about 5.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// The most requests worked on at once, all servers together. Times [`MAX_BODY_BYTES`], 64 MiB at worst.
-const MAX_REQUESTS: usize = 256;
+/// The most large bodies (above what every route takes) that are read at once. Times [`MAX_BODY_BYTES`], 64 MiB. Nobody has
+/// proved anything yet: whoever lets them dawdle keeps others from sending large ones, and nobody from small ones.
+const MAX_LARGE_BODIES: usize = 256;
+
+/// The most requests worked on at once for one server, so that none takes all places.
+const MAX_REQUESTS_PER_SERVER: usize = 64;
+
+/// Seconds until a server that has too many requests running may come again.
+const BUSY_RETRY_AFTER: u32 = 1;
 
 /// A request whose sender is known.
 pub(super) struct Signed<P> {
@@ -51,7 +59,7 @@ pub(super) struct Signed<P> {
 /// What the requests of this route share.
 #[derive(Debug)]
 pub(super) struct Native {
-    places: Semaphore,
+    large_bodies: Semaphore,
     lanes: Lanes,
     /// From a request's head to its answer.
     deadline: Duration,
@@ -60,18 +68,19 @@ pub(super) struct Native {
 impl Native {
     /// `deadline` is that of one notification: a program waits no longer for many than a chat server for one.
     pub(super) fn new(deadline: Duration) -> Self {
-        Self { places: Semaphore::new(MAX_REQUESTS), lanes: Lanes::default(), deadline }
+        Self { large_bodies: Semaphore::new(MAX_LARGE_BODIES), lanes: Lanes::default(), deadline }
     }
 }
 
 /// Answers a request to send.
 ///
-/// `verify` sees the body exactly as it came and says who sends. `admit` says whether this server may send to this target,
+/// `claimed` is who says that it sends, for the log. `verify` sees the body exactly as it came and says who sends. `admit` says whether this server may send to this target,
 /// and if so, how one notification is delivered: within the time it is given.
 pub(super) async fn send<B, V, P, A, D, F>(
     gate: &Gate,
     native: &Native,
     metrics: &Metrics,
+    claimed: &str,
     body: B,
     verify: V,
     admit: A,
@@ -90,7 +99,14 @@ where
             if error.is_bad_request() {
                 metrics.bad_request();
             }
-            tracing::warn!(code = error.code(), problems = error.problems(), "a request of the native API was refused");
+            let server = log::bounded(claimed);
+            tracing::warn!(
+                server,
+                code = error.code(),
+                reason = error.reason(),
+                problems = error.problems(),
+                "a request of the native API was refused"
+            );
             error.answer()
         }
     }
@@ -112,11 +128,15 @@ where
     D: Fn(Notification, Duration) -> F,
     F: Future<Output = Report>,
 {
-    let Ok(_own_place) = native.places.try_acquire() else {
-        metrics.overloaded();
-        return Err(TurnedAway::Overloaded(MAX_REQUESTS).into());
+    let (_place, body) = if gate.takes(&body) {
+        gate.enter(body).await?
+    } else {
+        let Ok(_reading) = native.large_bodies.try_acquire() else {
+            metrics.overloaded();
+            return Err(TurnedAway::Overloaded(MAX_LARGE_BODIES).into());
+        };
+        gate.enter_larger(body, MAX_BODY_BYTES).await?
     };
-    let (_place, body) = gate.enter_larger(body, MAX_BODY_BYTES).await?;
     let (Signed { server, id, proof }, Request { target, mut message, devices }) = understand(body, verify)?;
     if message.id.is_empty() {
         // The signature's id names the request as well: a repeat is known by it.
@@ -124,6 +144,9 @@ where
     }
     let deliver = admit(proof, &target)?;
     let lanes = native.lanes.of(&server);
+    let Some(_request) = lanes.request() else {
+        return Err(ApiError::too_many("this server has too many requests running at once", BUSY_RETRY_AFTER));
+    };
     let addressed = Addressed { message: Arc::new(message), server, target };
     let reports = deliver_all(&addressed, devices.distinct, &lanes, deadline, deliver).await;
     Ok(answer::results(&addressed.message.id, &devices.places, &reports))

@@ -5,7 +5,7 @@
 //! (`identity.rs`) and no text of a caller. Decides nothing about sending, counts nothing and logs one thing: that its bound
 //! is too small for its window. Ids without text are not remembered: nobody named the request.
 //!
-//! **What is remembered** ([`is_remembered`]): what will not change. Delivered and removed, and a push that the provider
+//! **What is remembered** ([`is_remembered`]): what will not change. Delivered, clearly removed, and a push that the provider
 //! refused for its own sake. Forgotten is what may pass: the caller is told to try again later, so its next try must be a
 //! real one, and broken credentials are mended by an operator in minutes, not after the window. That also holds if an attempt's
 //! fate is unknown (no answer in time): the phone may then be woken twice. The other choice, to answer the repeat from memory,
@@ -211,9 +211,12 @@ pub struct MemoryState {
 /// Whether what one request ended with is the answer to its repeats, or they are sent. `verdict` is the last attempt's.
 pub fn is_remembered(verdict: &Verdict) -> bool {
     match verdict {
-        // Ambiguous or not, the caller is told to forget the token, and one that obeys does not come back.
-        Verdict::Delivered | Verdict::Remove { .. } | Verdict::Rejected { .. } => true,
-        Verdict::Retry { .. } | Verdict::NewCredential { .. } | Verdict::TargetBroken { .. } => false,
+        Verdict::Delivered | Verdict::Remove { ambiguous: false, .. } | Verdict::Rejected { .. } => true,
+        // An ambiguous removal may be the fault of the target or its environment, which somebody corrects before trying again.
+        Verdict::Remove { ambiguous: true, .. }
+        | Verdict::Retry { .. }
+        | Verdict::NewCredential { .. }
+        | Verdict::TargetBroken { .. } => false,
     }
 }
 

@@ -125,3 +125,12 @@ async fn only_receipts_for_what_was_sent_count_and_each_once() {
     scene.expect_metric(r#"service_delivered_total{platform="ios",transport="",type="message"}"#, 1.0).await;
     scene.expect_metric(r#"pushrelay_receipt_seconds_sum{platform="apple"}"#, 3.0).await;
 }
+
+#[tokio::test]
+async fn an_unsigned_test_cannot_stand_for_the_push_that_will_have_its_id() {
+    let scene = Scene::new(Plan::default()).await;
+    let push = Push::apple(&apple_token(1)).with("ack_id", "guessed");
+    scene.post(&push.clone().with("type", "test").with("badge", -1).unsigned()).await.expect_ok();
+    scene.post(&push).await.expect_ok();
+    assert_eq!(scene.simulator.ledger().accepted().len(), 2, "the push was sent as well");
+}

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::table;
 use crate::admission::ServerSettings;
 use crate::admission::rate::Rate;
+use crate::admission::registry::Fingerprint;
 use crate::config::{KnownServer, KnownServers, rfc3339};
 use crate::notification::TargetName;
 
@@ -55,6 +56,9 @@ pub(super) fn show(server: &KnownServer<'_>, now: u64) -> String {
         0 => {}
         count => line("webhook keys", &count),
     }
+    for certificate in &settings.certificates {
+        line("certificate", &hexadecimal(certificate));
+    }
     line("targets", &targets(settings).map_or_else(|| "all".to_owned(), |targets| targets.join(", ")));
     line("limits", &or_dash(limits(settings).join(", ")));
     match &server.file {
@@ -81,6 +85,7 @@ pub(super) fn json(server: &KnownServer<'_>, now: u64) -> Value {
         "schemes": schemes(settings),
         "keys": keys.collect::<Vec<_>>(),
         "webhook_keys": settings.webhook_keys.as_slice().len(),
+        "certificate_fingerprints": settings.certificates.iter().map(hexadecimal).collect::<Vec<_>>(),
         "targets": targets(settings),
         "per_second": settings.rate.map(per_second),
         "burst": settings.rate.map(Rate::burst),
@@ -96,6 +101,11 @@ fn per_second(rate: Rate) -> u64 {
     whole
 }
 
+/// As `openssl x509 -fingerprint` prints it.
+fn hexadecimal(fingerprint: &Fingerprint) -> String {
+    fingerprint.map(|byte| format!("{byte:02X}")).join(":")
+}
+
 fn short(fingerprint: &str) -> String {
     format!("{}…", &fingerprint[..SHORT])
 }
@@ -109,7 +119,11 @@ fn end_word(until: u64, now: u64) -> &'static str {
 }
 
 fn schemes(settings: &ServerSettings) -> Vec<&'static str> {
-    let all = [(settings.schemes.mattermost, "mattermost"), (settings.schemes.webhook, "webhook")];
+    let all = [
+        (settings.schemes.mattermost, "mattermost"),
+        (settings.schemes.webhook, "webhook"),
+        (settings.schemes.certificate, "certificate"),
+    ];
     all.into_iter().filter_map(|(allowed, word)| allowed.then_some(word)).collect()
 }
 

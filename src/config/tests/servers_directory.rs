@@ -227,7 +227,8 @@ fn files_come_change_and_go() {
     stage.server("a.toml", "a2");
     assert_eq!(ids(&directory.read_again(false).servers), ["fixed-id", "a2", "b"]);
     // In place, with the same size, inode and all but the times.
-    fs::write(stage.path("a.toml"), fs::read_to_string(stage.path("a.toml")).unwrap().replace("a2", "a3")).unwrap();
+    fs::write(stage.path("a.toml"), fs::read_to_string(stage.path("a.toml")).unwrap().replace("\"a2\"", "\"a3\""))
+        .unwrap();
     assert_eq!(ids(&directory.read_again(true).servers), ["fixed-id", "a3", "b"]);
     // Another file with the same server.
     fs::rename(stage.path("a.toml"), stage.path("z.toml")).unwrap();

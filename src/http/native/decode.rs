@@ -46,9 +46,13 @@ const MAX_BADGE: u32 = 0x7fff_ffff;
 /// The longest name in `data`, bytes.
 const MAX_DATA_NAME: usize = 128;
 
-/// Names that `data` cannot have: Apple's dictionary, and what Google keeps for itself.
-const RESERVED: [&str; 3] = ["aps", "from", "message_type"];
+/// Names that `data` cannot have: Apple's dictionary, what Google keeps for itself, and those by which Mattermost's app knows
+/// which server speaks to it.
+const RESERVED: [&str; 6] = ["aps", "from", "message_type", "server_id", "signature", "ack_id"];
 const RESERVED_BEGINNINGS: [&str; 2] = ["google.", "gcm."];
+
+/// The largest `apns` or `fcm`, bytes of JSON: a push has 4 KiB at most, a call 5.
+const MAX_EXTRAS: usize = 5_120;
 
 /// Every field there is, in the published description's order.
 const FIELDS: [&str; 17] = [
@@ -311,6 +315,13 @@ impl Fields {
 
     fn check_extras(&mut self, kind: Option<Kind>, apns: &Map<String, Value>, fcm: &Map<String, Value>) {
         let (apns_path, fcm_path) = (Path::field("apns"), Path::field("fcm"));
+        for (path, extras) in [(&apns_path, apns), (&fcm_path, fcm)] {
+            // Written out, as the provider would get it. What is larger would only be held until the provider refuses it.
+            let bytes = serde_json::to_vec(extras).map_or(usize::MAX, |text| text.len());
+            if bytes > MAX_EXTRAS {
+                self.problems.add(*path, format!("is larger than {MAX_EXTRAS} bytes, more than a push may have"));
+            }
+        }
         if kind == Some(Kind::Background) {
             for name in NOT_IN_BACKGROUND.into_iter().filter(|name| apns.contains_key(*name)) {
                 self.problems.add(Path::Member(&apns_path, name), "cannot be set for kind `background`");

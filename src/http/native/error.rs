@@ -22,11 +22,13 @@ pub(in crate::http) struct ApiError {
     problems: Problems,
     /// Seconds.
     retry_after: Option<u32>,
+    /// Admission's word, for the log.
+    reason: Option<&'static str>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), problems: Problems::default(), retry_after: None }
+        Self { status, code, message: message.into(), problems: Problems::default(), retry_after: None, reason: None }
     }
 
     /// 400: the body is JSON, and these of its parts are wrong.
@@ -55,6 +57,16 @@ impl ApiError {
     pub(in crate::http) fn too_many(message: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
         Self { retry_after: Some(retry_after), ..error }
+    }
+
+    /// The same, for this reason of admission's.
+    pub(in crate::http) fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// Admission's word, if it was admission that refused.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        self.reason
     }
 
     /// The fixed word for what happened.

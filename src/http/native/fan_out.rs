@@ -48,7 +48,13 @@ pub(super) struct Lanes {
     /// First come, first served.
     all: Semaphore,
     /// Of the servers that have a request now, so there are no more of them than requests.
-    servers: Mutex<HashMap<ServerId, Arc<Semaphore>>>,
+    servers: Mutex<HashMap<ServerId, Arc<Own>>>,
+}
+
+/// What one server has.
+struct Own {
+    deliveries: Semaphore,
+    requests: Semaphore,
 }
 
 impl Default for Lanes {
@@ -61,7 +67,12 @@ impl Lanes {
     /// Those of one server, for one of its requests.
     pub(super) fn of(&self, server: &ServerId) -> ServerLanes<'_> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = servers.entry(server.clone()).or_insert_with(|| Arc::new(Semaphore::new(PER_SERVER)));
+        let own = servers.entry(server.clone()).or_insert_with(|| {
+            Arc::new(Own {
+                deliveries: Semaphore::new(PER_SERVER),
+                requests: Semaphore::new(super::MAX_REQUESTS_PER_SERVER),
+            })
+        });
         ServerLanes { lanes: self, server: server.clone(), own: Arc::clone(own) }
     }
 }
@@ -76,15 +87,20 @@ impl fmt::Debug for Lanes {
 pub(super) struct ServerLanes<'a> {
     lanes: &'a Lanes,
     server: ServerId,
-    own: Arc<Semaphore>,
+    own: Arc<Own>,
 }
 
 impl ServerLanes<'_> {
+    /// A place for one more request of this server; `None` if it has too many.
+    pub(super) fn request(&self) -> Option<SemaphorePermit<'_>> {
+        self.own.requests.try_acquire().ok()
+    }
+
     /// Waits for a lane, to be held while a delivery is under way. The server's own bound comes first, so that no more than
     /// that many of its deliveries stand in the common queue.
     async fn take(&self) -> (SemaphorePermit<'_>, SemaphorePermit<'_>) {
         const OPEN: &str = "these semaphores are never closed";
-        let own = self.own.acquire().await.expect(OPEN);
+        let own = self.own.deliveries.acquire().await.expect(OPEN);
         (own, self.lanes.all.acquire().await.expect(OPEN))
     }
 }

@@ -61,7 +61,7 @@ async fn setup() -> Setup {
                 }),
             }
         };
-        send(&gate, &own_native, &own_metrics, request.into_body(), verify, admit).await
+        send(&gate, &own_native, &own_metrics, "chat-1", request.into_body(), verify, admit).await
     };
     let router = Router::new().route(NOTIFICATIONS, post(handler));
     Setup { server: Server::start(router).await, metrics, native, delivered }
@@ -156,12 +156,27 @@ async fn the_rate_counts_devices_and_not_how_often_one_is_named() {
 }
 
 #[tokio::test]
-async fn a_request_too_many_is_told_to_come_again() {
+async fn a_large_body_too_many_is_told_to_come_again_while_small_ones_go_through() {
     let setup = setup().await;
-    let places = setup.native.places.acquire_many(u32::try_from(MAX_REQUESTS).unwrap()).await.unwrap();
-    let reply = setup.signed(&to("apple_rn", &["a"])).await;
+    let small = r#"{"target":"x","devices":["a"],"kind":"alert","body":"b"}"#;
+    let large = format!("{small}{}", " ".repeat(testing::settings().max_body_bytes));
+    let all = setup.native.large_bodies.acquire_many(u32::try_from(MAX_LARGE_BODIES).unwrap()).await.unwrap();
+    let reply = setup.signed(&large).await;
     assert_eq!((reply.status, reply.header("retry-after"), code(&reply)), (503, Some("1"), json!("overloaded")));
-    drop(places);
+    assert_eq!(setup.signed(small).await.status, 200);
+    drop(all);
+    assert_eq!(setup.signed(&large).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_requests_at_once_is_told_to_come_again() {
+    let setup = setup().await;
+    let lanes = setup.native.lanes.of(&ServerId::new("chat-1").unwrap());
+    let mut running: Vec<_> = std::iter::from_fn(|| lanes.request()).collect();
+    assert_eq!(running.len(), MAX_REQUESTS_PER_SERVER);
+    let reply = setup.signed(&to("apple_rn", &["a"])).await;
+    assert_eq!((reply.status, reply.header("retry-after"), code(&reply)), (429, Some("1"), json!("rate_limited")));
+    running.pop();
     assert_eq!(setup.signed(&to("apple_rn", &["a"])).await.status, 200);
 }
 
@@ -275,7 +290,7 @@ mod through_the_relay {
                         )
                     })
                 };
-                send(&gate, &native, &own_metrics, request.into_body(), verify, admit).await
+                send(&gate, &native, &own_metrics, "chat-1", request.into_body(), verify, admit).await
             };
             let server = Server::start(Router::new().route(NOTIFICATIONS, post(handler))).await;
             Self { simulator, server, metrics, _folder: folder }

@@ -51,7 +51,7 @@ fn what_will_not_change_is_remembered_and_what_may_pass_is_not() {
     let table = [
         (Verdict::Delivered, true),
         (Verdict::Remove { reason: "Unregistered", ambiguous: false }, true),
-        (Verdict::Remove { reason: "BadDeviceToken", ambiguous: true }, true),
+        (Verdict::Remove { reason: "BadDeviceToken", ambiguous: true }, false),
         (REJECTED, true),
         (BUSY, false),
         (Verdict::Retry { reason: "connect_refused", after: None, unprocessed: true }, false),

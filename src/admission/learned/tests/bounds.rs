@@ -31,13 +31,15 @@ fn an_id_that_is_too_long_or_would_play_with_a_terminal_is_counted_and_not_kept(
         (&format!("{long}a"), Event::UnusableServerId),
         ("chat\u{1b}[2J", Event::UnusableServerId),
         ("chat\n", Event::UnusableServerId),
-        ("größe", Event::NewServer),
+        ("größe", Event::UnusableServerId),
+        ("turned\u{202e}about", Event::UnusableServerId),
+        ("two words", Event::UnusableServerId),
     ];
     for (server, event) in cases {
         assert_eq!(learned.observe(&id(server), Sent::Unsigned, NOW).server, Some(event), "{server:?}");
     }
     let report = learned.report();
-    assert_eq!((report.servers.len(), report.unusable_ids), (2, 3));
+    assert_eq!((report.servers.len(), report.unusable_ids), (1, 6));
 }
 
 #[test]
