@@ -25,8 +25,8 @@ fn other_pushes() -> Vec<Case> {
         claims("an ack_id with a space behind it", r#"{"ack_id":"ACK ","device_id":"DEVICE"}"#, ACK_ID),
         claims("an ack_id with a NUL behind it", r#"{"ack_id":"ACK\u0000","device_id":"DEVICE"}"#, ACK_ID),
         claims("a device with its platform before it", r#"{"ack_id":"ACK","device_id":"apple_rn:DEVICE"}"#, DEVICE_ID),
-        signature("an ack_id in capitals", |f| changed(f, |id| id.to_uppercase(), str::to_owned), ACK_ID),
-        signature("a device in capitals", |f| changed(f, str::to_owned, |id| id.to_uppercase()), DEVICE_ID),
+        signature("an ack_id in capitals", |f| changed(f, str::to_uppercase, str::to_owned), ACK_ID),
+        signature("a device in capitals", |f| changed(f, str::to_owned, str::to_uppercase), DEVICE_ID),
         signature("the beginning of an ack_id", |f| changed(f, |id| id[..3].to_owned(), str::to_owned), ACK_ID),
         signature("the beginning of a device", |f| changed(f, str::to_owned, |id| id[..63].to_owned()), DEVICE_ID),
         signature(
