@@ -15,8 +15,8 @@ use crate::{
     subject::{start_load, start_relay},
 };
 
-/// How long the provider takes for an answer, milliseconds: a sink that answers at once, beside which anything shows, and
-/// about what Apple and Google take.
+/// How long the provider takes for an answer, milliseconds: a sink that answers at once, beside which anything shows, and one
+/// as far away as a provider may be.
 pub(crate) const PROVIDER_MILLIS: [u64; 2] = [0, 20];
 
 /// What the loud tenant may send in a second, and what it sends.
