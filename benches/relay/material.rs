@@ -126,7 +126,7 @@ ca_file = {ca_file:?}
 connections = {connections}
 "#
         );
-        let path = self.path("relay.toml");
+        let path = self.path(&format!("relay-{listen_port}.toml"));
         fs::write(&path, text)?;
         Ok(path)
     }

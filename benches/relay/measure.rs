@@ -200,6 +200,14 @@ pub(crate) enum Webhook {
 
 impl Webhook {
     pub(crate) const ALL: [Self; 2] = [Self::Hmac, Self::Ed25519];
+
+    /// How many are measured at a time: half a second or so, for the clock has ticks of 10 ms.
+    fn checks(self) -> usize {
+        match self {
+            Self::Hmac => 400_000,
+            Self::Ed25519 => 20_000,
+        }
+    }
 }
 
 /// Bytes of a webhook's body: about what a notification has.
@@ -222,9 +230,9 @@ pub(crate) fn webhook(kind: Webhook) -> Result<f64> {
         })
         .collect::<Result<Vec<_>>>()?;
     let before = own_cpu()?;
-    for (headers, body) in signed.iter().cycle().take(VERIFICATIONS) {
+    for (headers, body) in signed.iter().cycle().take(kind.checks()) {
         webhook::check(headers.as_sent(), body.as_bytes(), &checking, WEBHOOK_TIME)?;
     }
     let used = own_cpu()?.saturating_sub(before);
-    Ok(used.as_secs_f64() * 1e6 / VERIFICATIONS as f64)
+    Ok(used.as_secs_f64() * 1e6 / kind.checks() as f64)
 }

@@ -101,14 +101,14 @@ impl Findings {
             return;
         }
         println!(
-            "\nA quiet tenant's answers, alone and while another one floods, ms (median of the rounds, least and most):"
+            "\nA quiet tenant's answers, alone and while another one floods this relay or another, ms (median of the rounds, least and most):"
         );
-        println!("{:34}{:>24}{:>24}{:>14}", "", "50th percentile", "99th percentile", "sent late");
+        println!("{:44}{:>24}{:>24}{:>14}", "", "50th percentile", "99th percentile", "sent late");
         for (provider, rounds) in &self.floods {
             for (name, of) in FLOOD_ROWS {
                 let times =
                     |time: fn(&Paced) -> u64| rounds.iter().map(|round| millis(time(of(round)))).collect::<Vec<_>>();
-                print!("{:34}", format!("provider takes {provider} ms, {name}"));
+                print!("{:44}", format!("provider takes {provider} ms, {name}"));
                 for times in [times(|paced| paced.p50), times(|paced| paced.p99)] {
                     let (least, most) = spread(times.iter().copied());
                     print!("{:>24}", format!("{:.2} ({least:.2}…{most:.2})", median(&times)));
@@ -117,7 +117,7 @@ impl Findings {
             }
             let share = |round: &Round| round.flood.too_many as f64 / (round.flood.ok + round.flood.too_many) as f64;
             let shares: Vec<_> = rounds.iter().map(|round| 100.0 * share(round)).collect();
-            println!("{:34}{:.1} % of the flood were answered with 429", "", median(&shares));
+            println!("{:44}{:.1} % of the flood were answered with 429", "", median(&shares));
         }
     }
 
@@ -145,7 +145,7 @@ impl Findings {
         for (provider, rounds) in &self.floods {
             let p99 =
                 |of: fn(&Round) -> &Paced| median(&rounds.iter().map(|round| of(round).p99 as f64).collect::<Vec<_>>());
-            let what = format!("99th percentile in a flood ÷ alone, the provider takes {provider} ms");
+            let what = format!("99th percentile, flood ÷ alone, the provider takes {provider} ms");
             aim(&what, p99(|round| &round.flooded) / p99(|round| &round.alone), AIM_FLOOD);
         }
     }
@@ -161,7 +161,8 @@ impl Findings {
 type Timing = fn(&Round) -> &Paced;
 
 /// The rows of the table of floods.
-const FLOOD_ROWS: [(&str, Timing); 2] = [("alone", |round| &round.alone), ("flood", |round| &round.flooded)];
+const FLOOD_ROWS: [(&str, Timing); 3] =
+    [("alone", |round| &round.alone), ("flood elsewhere", |round| &round.elsewhere), ("flood", |round| &round.flooded)];
 
 fn aim(what: &str, measured: f64, aim: f64) {
     if measured.is_nan() {

@@ -100,7 +100,7 @@ pub(crate) fn start_relay(
 ) -> Result<(Subprocess, u16)> {
     let port = free_port()?;
     let config = material.relay_config(relay, port, sink_port, connections)?;
-    let log = material.path("relay.log");
+    let log = material.path(&format!("relay-{port}.log"));
     let out = File::create(&log)?;
     let child = Command::new(env!("CARGO_BIN_EXE_pushrelay"))
         .arg("serve")

@@ -26,7 +26,11 @@ static CHECKING: LazyLock<Vec<WebhookKey>> =
 fuzz_target!(|input: &[u8]| {
     let end = input.windows(2).position(|pair| pair == b"\n\n");
     let (head, body) = end.map_or((input, &[][..]), |end| (&input[..end], &input[end + 2..]));
-    let map: HeaderMap = head.split(|byte| *byte == b'\n').filter_map(header).collect_map();
+    let mut map = HeaderMap::new();
+    for (name, value) in head.split(|byte| *byte == b'\n').filter_map(header) {
+        // As a server does: all of several values are kept.
+        map.append(name, value);
+    }
 
     let headers = match WebhookHeaders::from_request(&map) {
         Err(error) => {
@@ -64,19 +68,4 @@ fn header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let value = line[colon + 1..].trim_ascii();
     Some((HeaderName::from_bytes(&line[..colon]).ok()?, HeaderValue::from_bytes(value).ok()?))
-}
-
-trait CollectMap {
-    fn collect_map(self) -> HeaderMap;
-}
-
-impl<I: Iterator<Item = (HeaderName, HeaderValue)>> CollectMap for I {
-    /// `collect` would keep the last of several values; a server keeps all.
-    fn collect_map(self) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in self {
-            map.append(name, value);
-        }
-        map
-    }
 }
