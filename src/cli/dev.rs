@@ -88,7 +88,9 @@ impl Dev {
         let (target, token) = demo::DEVICES[0];
         let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
         let body = push(target, &device, "dev-curl").body(Some(&server));
-        println!("Send another, signed for this device and this ack_id (change the message at will):\n");
+        println!(
+            "Send another, signed for this device and ack_id. The relay sends it once: a repeat wakes no phone again.\n"
+        );
         println!("curl http://{address}/api/v1/send_push -d '{body}'\n");
         println!("Or sign your own:\n");
         println!(
