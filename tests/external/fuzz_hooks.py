@@ -38,6 +38,8 @@ with open(os.environ["FUZZ_SECRET"], encoding="ascii") as file:
 
 # Outcomes that the simulator ties to the beginnings of device tokens (docs/simulator.md). None that only waits.
 APPLE = ["", "", "", "", "dead0410", "dead0400", "dead3400", "dead8400", "dead0413", "dead0429", "dead0503", "dead0003"]
+# A lost connection costs pauses before the next one, so a few of these are enough.
+LOST = "dead0003"
 GOOGLE = ["", "", "", "", "fcm-unregistered-", "fcm-invalid-argument-", "fcm-internal-", "fcm-reset-stream-"]
 
 tally = collections.Counter()
@@ -70,7 +72,10 @@ def digest_of(body) -> bytes:
 def token(apple: bool, digest: bytes) -> str:
     """A device token that asks for an outcome."""
     if apple:
-        return (APPLE[digest[2] % len(APPLE)] + MARK + digest.hex())[:64]
+        outcome = APPLE[digest[2] % len(APPLE)]
+        if outcome == LOST and digest[11] % 4:
+            outcome = ""
+        return (outcome + MARK + digest.hex())[:64]
     return GOOGLE[digest[2] % len(GOOGLE)] + MARK + digest.hex()
 
 
@@ -114,9 +119,7 @@ def deepen_message(body: dict) -> dict:
         body["devices"] = [MARK + device if isinstance(device, str) and device else device for device in devices]
         return body
     # Some more than once.
-    devices = [token(apple, digest_of([body, place % 3])) for place in range(1 + digest[2] % 5)]
-    # A lost connection is waited for; those of single pushes are enough of them.
-    body["devices"] = [device for device in devices if not device.startswith("dead0003")] or devices[:1]
+    body["devices"] = [token(apple, digest_of([body, place % 3])) for place in range(1 + digest[2] % 5)]
     body["target"] = "apple_rn" if apple else "android_rn"
     if digest[3] % 4 == 0:
         # As far as it goes, whatever was made up about the rest.
