@@ -80,13 +80,15 @@ const FCM: &[(u16, &str, Told)] = &[
 
 async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, told: Told) {
     let what = format!("{provider:?} {status} {reason}");
-    let (target, push) = match provider {
-        Provider::Apns => ("apple_rn", Push::apple(&apple_token(1))),
-        _ => ("android_rn", Push::android("android-1")),
+    // Each with an id of its own: a repeat would be answered from memory.
+    let push = || match provider {
+        Provider::Apns => Push::apple(&apple_token(1)),
+        _ => Push::android("android-1"),
     };
+    let target = if provider == Provider::Apns { "apple_rn" } else { "android_rn" };
     scene.simulator.faults().add(Fault::answer(status, reason).on(provider)).unwrap();
     let refused = scene.simulator.ledger().counts().refused;
-    let answer = scene.post(&push).await;
+    let answer = scene.post(&push()).await;
     let attempts = scene.simulator.ledger().counts().refused - refused;
     scene.simulator.faults().clear();
 
@@ -101,7 +103,7 @@ async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, tol
     let state = targets.iter().find(|candidate| candidate["name"] == target).unwrap();
     assert_eq!(!state["problem"].is_null(), told.is_broken(), "{what}: {state}");
 
-    scene.post(&push).await.expect_ok();
+    scene.post(&push()).await.expect_ok();
 }
 
 #[tokio::test]
