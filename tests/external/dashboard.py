@@ -73,13 +73,19 @@ class Traffic:
         answer = post(f"{self.url}/send_push", body)
         if answer["status"] != expected:
             sys.exit(f"a push ({platform}, {kind}, {outcome}) was answered with {answer}, not with {expected}")
+        return body
 
     def one_round(self):
         for platform in PLATFORMS:
-            self.push(platform, "OK")
-            # Only receipts for what was delivered count.
+            body = self.push(platform, "OK")
+            # A caller that had no answer.
+            post(f"{self.url}/send_push", body)
+            # Only receipts for what arrived count.
             receipt = {"id": f"ack-{self.sent}", "platform": PHONES[platform][2], "type": "message"}
             post(f"{self.url}/ack", receipt)
+            # The same again, and one that nothing was sent for.
+            post(f"{self.url}/ack", receipt)
+            post(f"{self.url}/ack", receipt | {"id": "nothing"})
             self.push(platform, "OK", kind="clear")
             self.push(platform, "OK", version="")
             self.push(platform, "FAIL", outcome="failed")

@@ -38,6 +38,8 @@ with open(os.environ["FUZZ_SECRET"], encoding="ascii") as file:
 
 # Outcomes that the simulator ties to the beginnings of device tokens (docs/simulator.md). None that only waits.
 APPLE = ["", "", "", "", "dead0410", "dead0400", "dead3400", "dead8400", "dead0413", "dead0429", "dead0503", "dead0003"]
+# A lost connection costs pauses before the next one, so a few of these are enough.
+LOST = "dead0003"
 GOOGLE = ["", "", "", "", "fcm-unregistered-", "fcm-invalid-argument-", "fcm-internal-", "fcm-reset-stream-"]
 
 tally = collections.Counter()
@@ -68,8 +70,12 @@ def digest_of(body) -> bytes:
 
 
 def token(apple: bool, digest: bytes) -> str:
+    """A device token that asks for an outcome."""
     if apple:
-        return (APPLE[digest[2] % len(APPLE)] + MARK + digest.hex())[:64]
+        outcome = APPLE[digest[2] % len(APPLE)]
+        if outcome == LOST and digest[11] % 4:
+            outcome = ""
+        return (outcome + MARK + digest.hex())[:64]
     return GOOGLE[digest[2] % len(GOOGLE)] + MARK + digest.hex()
 
 

@@ -80,6 +80,7 @@ const FCM: &[(u16, &str, Told)] = &[
 
 async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, told: Told) {
     let what = format!("{provider:?} {status} {reason}");
+    // Each with an id of its own: a repeat would be answered from memory.
     let push = || match provider {
         Provider::Apns => Push::apple(&apple_token(1)),
         _ => Push::android("android-1"),
