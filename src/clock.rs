@@ -83,6 +83,15 @@ impl Clock {
     }
 }
 
+/// Seconds since the Unix epoch, as people and TOML read them: `2026-12-31T23:59:59Z`.
+pub fn rfc3339(unix_seconds: u64) -> String {
+    // Years have four digits where ends are read.
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_seconds.min(LAST_SECOND))).to_string()
+}
+
+/// 9999-12-31T23:59:59Z, the last time that RFC 3339 can write, in seconds since the Unix epoch.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -344,6 +344,7 @@ impl Relay {
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
             target.record(&verdict);
+            // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
                 let verdict = target.settled(verdict);

@@ -1,6 +1,6 @@
 //! Which addresses had too many requests refused: they are turned away before the costly part of the check.
 //!
-//! Only refusals count, and a request that proves who sent it clears its address. Several chat servers may share one (a
+//! Only refusals count, and a request that proves who sent it, and is let through, clears its address. Several chat servers may share one (a
 //! proxy that the configuration does not name as trusted): somebody else behind it, refused over and over, should not
 //! shut the others out.
 

@@ -72,15 +72,14 @@ impl VerifyingKey {
 
     /// SHA-256 of the SPKI DER in groups of four hex digits: what two people compare over the telephone.
     pub fn fingerprint(&self) -> String {
-        use fmt::Write;
-        let mut text = String::with_capacity(79);
-        for (i, pair) in self.fingerprint.chunks_exact(2).enumerate() {
-            let separator = if i == 0 { "" } else { " " };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{separator}{:02x}{:02x}", pair[0], pair[1]);
-        }
-        text
+        groups(&self.fingerprint)
     }
+}
+
+/// A hash in groups of four hex digits.
+pub(super) fn groups(hash: &[u8]) -> String {
+    let groups: Vec<String> = hash.chunks_exact(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
+    groups.join(" ")
 }
 
 impl PartialEq for VerifyingKey {

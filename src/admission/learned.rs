@@ -267,7 +267,8 @@ impl Learned {
     }
 }
 
-/// Whether an id is kept. Control characters would come out again on the operator's terminal.
+/// Whether an id is kept. Others would come out again on the operator's terminal, move its cursor or turn its text about;
+/// Mattermost's ids are letters and digits.
 fn is_usable(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

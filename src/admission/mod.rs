@@ -169,23 +169,27 @@ impl Admission {
     #[must_use]
     pub fn learning(mut self, learned: Arc<Learned>, metrics: Arc<Metrics>) -> Self {
         if self.mode == AuthMode::Observe {
-            for id in self.registry.load().keys() {
-                learned.forget(id);
-            }
             self.observer = Some(Observer { learned, metrics });
+            self.forget_registered();
         }
         self
+    }
+
+    /// Who is registered is known. A push that is being looked at may still bring one back; the next time takes it.
+    fn forget_registered(&self) {
+        if let Some(observer) = &self.observer {
+            for id in self.registry.load().keys() {
+                observer.learned.forget(id);
+            }
+        }
     }
 
     /// From now on these are the registered servers and no others. What a server has used of its limits stays counted.
     /// Requests that are being checked meanwhile see the old state or the new one.
     pub fn replace_servers(&self, servers: Vec<ServerSettings>) -> Changes {
         let changes = self.registry.replace(servers);
-        if let Some(observer) = self.observer.as_ref().filter(|_| !changes.is_empty()) {
-            // Who is registered is known. A push that is being looked at may still bring it back; the next time takes it.
-            for id in self.registry.load().keys() {
-                observer.learned.forget(id);
-            }
+        if !changes.is_empty() {
+            self.forget_registered();
         }
         changes
     }
@@ -290,14 +294,14 @@ impl Admission {
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
         let address = caller.address;
-        let is_certified = caller.certificate.is_some() && {
+        let is_certified = || {
             let servers = self.registry.load();
             servers.get(&notification.server_id).is_some_and(|server| server.is_certified_by(caller.certificate))
         };
         let was_refused = match self.addresses.look(address) {
             Ok(was_refused) => was_refused,
             // Its proof is there already and costs nothing to look at.
-            Err(_) if is_certified => true,
+            Err(_) if caller.certificate.is_some() && is_certified() => true,
             Err(wait) => return Err(Refusal::AddressRate { retry_after: seconds(wait) }),
         };
         match self.check(caller, notification, is_repeat) {

@@ -71,7 +71,7 @@ fn say(server: &str, event: Event) {
             tracing::warn!(server, "pushes of further chat servers are not remembered: too many are already");
         }
         Event::UnusableServerId => {
-            tracing::warn!("a push has a server id that is not remembered: too long, or with control characters");
+            tracing::warn!("a push has a server id that is not remembered: too long, or not all visible ASCII");
         }
     }
 }

@@ -187,7 +187,7 @@ impl Rates {
         shard.previous.remove(&key);
     }
 
-    /// How many keys are remembered now. Locks each shard in turn: for people and tests, not for the hot path.
+    /// How many keys are remembered now. Locks each shard in turn: for tests, not for the hot path.
     pub fn remembered(&self) -> usize {
         self.buckets.shards.iter().map(|shard| lock(shard).len()).sum()
     }

@@ -1,10 +1,9 @@
 //! Why a request is not sent, in words for whoever sent it. What HTTP makes of it, the edge decides.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use super::rate::Wait;
 use super::signature::SignatureError;
 use super::webhook::WebhookError;
+use crate::clock::rfc3339;
 
 /// Why a request is not sent. `Display` is the text for the caller: it says what was wrong and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,22 +186,11 @@ pub(super) fn seconds(wait: Wait) -> u32 {
     u32::try_from(wait.seconds()).unwrap_or(u32::MAX)
 }
 
-/// `2026-12-31T23:59:59Z`.
-fn rfc3339(unix_seconds: u64) -> String {
-    // Years have four digits where ends are read.
-    let time = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(LAST_SECOND));
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
-/// 9999-12-31T23:59:59Z, the last time that RFC 3339 can write, in seconds since the Unix epoch.
-const LAST_SECOND: u64 = 253_402_300_799;
-
 impl From<SignatureError> for Refusal {
     fn from(error: SignatureError) -> Self {
         match error {
             SignatureError::Malformed => Self::MalformedSignature,
             SignatureError::Algorithm => Self::WrongAlgorithm,
-            SignatureError::Key => Self::WrongKey,
             SignatureError::AckId => Self::AckIdMismatch,
             SignatureError::DeviceId => Self::DeviceIdMismatch,
             SignatureError::Time => Self::Untimely,

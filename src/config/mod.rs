@@ -39,7 +39,7 @@ use keys::Group;
 pub use known::{ChangeError, KnownServer, KnownServers, authorities};
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
-pub use server_file::{Edit, EditError, NewServer, rfc3339};
+pub use server_file::{Edit, EditError, NewServer};
 use servers::Registered;
 pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
 use values::Values;
@@ -137,23 +137,34 @@ fn build(
     Some(settings)
 }
 
-fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
-    let Some(path) = file else { return Some(Document::empty(&Place::Nowhere)) };
-    let name: Arc<str> = path.display().to_string().into();
-    let place = Place::File(name.clone());
-    let content = match files::read(path) {
+/// What a file holds, without a byte order mark. `remedy` is for one that cannot be read.
+fn text(
+    content: Result<Vec<u8>, String>,
+    place: &Place,
+    remedy: &'static str,
+    findings: &mut Findings,
+) -> Option<String> {
+    let content = match content {
         Ok(content) => content,
         Err(problem) => {
-            let remedy = "give the path of a file that the relay may read, or configure it with variables alone";
-            findings.problem(&place, "", format!("cannot be read: {problem}"), remedy);
+            findings.problem(place, "", format!("cannot be read: {problem}"), remedy);
             return None;
         }
     };
     let Ok(text) = String::from_utf8(content) else {
-        findings.problem(&place, "", "is not text (UTF-8)", "save it as UTF-8");
+        findings.problem(place, "", "is not text (UTF-8)", "save it as UTF-8");
         return None;
     };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
+    let Some(path) = file else { return Some(Document::empty(&Place::Nowhere)) };
+    let name: Arc<str> = path.display().to_string().into();
+    let place = Place::File(name.clone());
+    let remedy = "give the path of a file that the relay may read, or configure it with variables alone";
+    let text = text(files::read(path), &place, remedy, findings)?;
+    let text = text.as_str();
     let named_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if named_json || text.trim_start().starts_with('{') {
         reference::parse(text, &name, findings)

@@ -2,7 +2,6 @@
 //! written there left as it is. Pure; `servers_directory` reads and writes the disk.
 
 use std::ops::Range;
-use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::servers::key_and_end;
 use crate::admission::key::VerifyingKey;
 use crate::admission::site::Site;
+use crate::clock::rfc3339;
 use crate::notification::ServerId;
 
 /// The indentation of an item on a line of its own.
@@ -175,13 +175,6 @@ fn first_item(text: &str, list: Range<usize>, first: Option<Range<usize>>, added
 
 fn base64(key: &VerifyingKey) -> String {
     STANDARD.encode(key.spki_der())
-}
-
-/// Seconds since the Unix epoch, as people and TOML read them.
-pub fn rfc3339(unix_seconds: u64) -> String {
-    // The last second that can be written; nobody waits for it.
-    let last = 253_402_300_799;
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_seconds.min(last))).to_string()
 }
 
 /// On one line, whatever is in it: control characters, line ends among them, are escaped.

@@ -212,20 +212,9 @@ impl ServersDirectory {
         findings: &mut Findings,
     ) -> Option<Said> {
         let place = Place::File(shown.clone());
-        let content = match content {
-            Ok(content) => content,
-            Err(problem) => {
-                let remedy = "make it readable to the relay, or take it out of the directory";
-                findings.problem(&place, "", format!("cannot be read: {problem}"), remedy);
-                return None;
-            }
-        };
-        let Ok(text) = String::from_utf8(content) else {
-            findings.problem(&place, "", "is not text (UTF-8)", "save it as UTF-8");
-            return None;
-        };
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let mut section = Section::of_file(text, shown, &keys::SERVER, findings)?;
+        let remedy = "make it readable to the relay, or take it out of the directory";
+        let text = super::text(content, &place, remedy, findings)?;
+        let mut section = Section::of_file(&text, shown, &keys::SERVER, findings)?;
         if let Some(table) = section.entries.get("server") {
             let remedy =
                 "take the line [[server]] out: a file of this directory is one server, with its keys at the top";

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -26,7 +26,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use tokio_rustls::TlsAcceptor;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::sender::network::crypto_provider;
 use crate::telemetry::metrics::Metrics;
 pub(super) use handshake::{Failure, Secured, is_plain_http, turn_away_plain_http};
@@ -98,7 +98,7 @@ impl Material {
     }
 
     fn ends(&self) -> String {
-        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.not_after)).to_string()
+        rfc3339(self.not_after)
     }
 
     fn say(&self, now: u64, what: &str) {

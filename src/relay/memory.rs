@@ -192,7 +192,7 @@ pub enum Receipt {
     Unknown,
 }
 
-/// For metrics.
+/// For metrics, and for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryState {
     /// Requests remembered; outdated ones are counted until their table goes.

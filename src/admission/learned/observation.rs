@@ -22,7 +22,7 @@ pub enum Event {
     NewServer,
     /// A push of a server that there is no room for.
     ServerBeyondBound,
-    /// A push with a server id that is not kept: over 128 bytes, or with control characters.
+    /// A push with a server id that is not kept: over 128 bytes, or not all visible ASCII.
     UnusableServerId,
     /// The first signature of its signer: a few keys can have made it.
     KeyNarrowed,

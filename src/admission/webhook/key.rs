@@ -10,6 +10,8 @@ use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::admission::key::groups;
+
 /// What a shared secret's text begins with.
 pub(super) const SECRET_PREFIX: &str = "whsec_";
 
@@ -191,10 +193,7 @@ impl PublicKey {
     }
 
     fn fingerprint(&self) -> String {
-        let hash = digest(&SHA256, (*self.0).as_ref());
-        let groups: Vec<String> =
-            hash.as_ref().chunks_exact(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
-        groups.join(" ")
+        groups(digest(&SHA256, (*self.0).as_ref()).as_ref())
     }
 }
 

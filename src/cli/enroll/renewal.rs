@@ -3,8 +3,8 @@
 use super::{Consent, has_key, remember_site};
 use crate::admission::site::Site;
 use crate::cli::Failure;
-use crate::clock::Clock;
-use crate::config::{Edit, KnownServer, KnownServers, rfc3339};
+use crate::clock::{Clock, rfc3339};
+use crate::config::{Edit, KnownServer, KnownServers};
 use crate::enrolment::Publication;
 
 /// Says whether anything has changed, and writes a new key after a confirmation.

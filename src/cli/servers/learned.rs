@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Where, table};
 use crate::admission::learned::{self, KeyStanding, NotAdoptable, Report, ServerReport};
 use crate::cli::Failure;
-use crate::clock::Clock;
-use crate::config::{KnownServers, NewServer, rfc3339};
+use crate::clock::{Clock, rfc3339};
+use crate::config::{KnownServers, NewServer};
 use crate::notification::ServerId;
 
 /// Who was seen sending, and the key each signs with.

@@ -8,7 +8,8 @@ use super::table;
 use crate::admission::ServerSettings;
 use crate::admission::rate::Rate;
 use crate::admission::registry::Fingerprint;
-use crate::config::{KnownServer, KnownServers, rfc3339};
+use crate::clock::rfc3339;
+use crate::config::{KnownServer, KnownServers};
 use crate::notification::TargetName;
 
 /// How much of a fingerprint stands in a list: four groups of four digits, enough to tell a server's keys apart.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::{CredentialError, pem_sections, private_key};
+use crate::clock::rfc3339;
 use crate::private::Private;
 use crate::sender::network::crypto_provider;
 
@@ -139,21 +139,17 @@ impl ClientCertificate {
         if now > self.not_after {
             Some(format!(
                 "the certificate expired on {}; create a new one in Apple's developer account and put it in the old one's place",
-                date(self.not_after)
+                rfc3339(self.not_after)
             ))
         } else if now < self.not_before {
             Some(format!(
                 "the certificate is valid only from {} on; check this machine's clock, or use the certificate it replaces until then",
-                date(self.not_before)
+                rfc3339(self.not_before)
             ))
         } else {
             None
         }
     }
-}
-
-fn date(seconds: u64) -> humantime::Rfc3339Timestamp {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 impl fmt::Debug for ClientCertificate {
@@ -162,8 +158,8 @@ impl fmt::Debug for ClientCertificate {
             f,
             "ClientCertificate({} in chain, valid from {} to {}, key: [private])",
             self.certified.cert.len(),
-            date(self.not_before),
-            date(self.not_after)
+            rfc3339(self.not_before),
+            rfc3339(self.not_after)
         )
     }
 }
