@@ -94,11 +94,6 @@ impl Kind {
             Self::Voip => "voip",
         }
     }
-
-    /// From the wire.
-    pub fn from_wire(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
 }
 
 impl Message {
@@ -185,13 +180,5 @@ pub(crate) mod tests {
         message.push = Push::Alert(Alert { title: Private::new("canary"), ..Alert::default() });
         let printed = format!("{message:?} {:?} {:?}", message.push, message.alert());
         assert!(!printed.contains("canary") && printed.contains("alert"), "{printed}");
-    }
-
-    #[test]
-    fn a_kind_survives_the_wire() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::from_wire(kind.as_str()), Some(kind));
-        }
-        assert_eq!(Kind::from_wire("Alert"), None);
     }
 }

@@ -1,5 +1,5 @@
 //! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once. SIGHUP has the chat servers read again
-//! where there are any to read, and counts as the other two elsewhere.
+//! in `serve`, and counts as the other two elsewhere.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Reads the files a configuration names. The only place of `config` that touches the disk.
+//! Reads the files a configuration names. (`servers_directory::writing` writes them.)
 
 use std::ffi::OsString;
 use std::fs::File;

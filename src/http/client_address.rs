@@ -41,9 +41,7 @@ impl ClientAddressSettings {
     /// entry included): the result is then the last address that was believed.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        // Of several lines, a later one was added by a nearer proxy (RFC 9110 § 5.3: their order counts as one list).
-        let mut entries =
-            headers.get_all(&self.header).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let mut entries = self.entries(headers);
         while self.trusts(client) {
             match entries.next().and_then(address) {
                 Some(next) => client = next,
@@ -53,13 +51,17 @@ impl ClientAddressSettings {
         client
     }
 
+    /// What stands between the commas, from the end. Of several lines, a later one was added by a nearer proxy (RFC 9110
+    /// § 5.3: their order counts as one list).
+    fn entries<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+        headers.get_all(&self.header).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+    }
+
     /// What the header says of the client, read as [`Self::client`] reads it, but as it was written: it need not be an
     /// address. Empty if the header is absent. Only for requests from a trusted peer.
     pub(super) fn entry<'h>(&self, headers: &'h HeaderMap) -> &'h [u8] {
-        let entries =
-            headers.get_all(&self.header).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         let mut last: &[u8] = &[];
-        for entry in entries.map(<[u8]>::trim_ascii) {
+        for entry in self.entries(headers).map(<[u8]>::trim_ascii) {
             last = entry;
             if !address(entry).is_some_and(|address| self.trusts(address)) {
                 break;

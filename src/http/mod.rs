@@ -23,7 +23,7 @@ mod throttle;
 mod tls;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
 
-use crate::admission::{Admission, Caller};
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::notification::Compatibility;
 use crate::relay::Relay;
@@ -48,7 +48,6 @@ use limits::Gate;
 use native::{NOTIFICATIONS, Native};
 use ops::Ops;
 use serve::{ConnectionLimits, Routes, serve};
-use signed::SignedHeaders;
 use throttle::Throttle;
 use tls::Tls;
 
@@ -190,8 +189,9 @@ impl Edge {
             serve_metrics: edge.serve_metrics,
         }));
         let pushes = Router::new()
-            .route(SEND_PUSH, post(send_push))
-            .route(NOTIFICATIONS, post(notify))
+            // Only for the answer to other methods: `ingest_routes` takes what is posted here.
+            .route(SEND_PUSH, post(async || answer::not_found()))
+            .route(NOTIFICATIONS, post(async || answer::not_found()))
             .route(ACK, post(acknowledge))
             .with_state(Arc::clone(&edge))
             .merge(ops::home(edge.build, edge.compatibility))
@@ -221,19 +221,6 @@ fn routes(router: Router) -> Routes {
         let answer = router.clone().call(request);
         Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
     })
-}
-
-/// Only for the router's answer to other methods than POST, which [`ingest_routes`] takes.
-async fn send_push(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into(), certificate: None };
-    edge.send_push(caller, request.into_body()).await
-}
-
-/// The same for programs.
-async fn notify(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {
-    let caller = Caller { address: Ipv4Addr::UNSPECIFIED.into(), certificate: None };
-    let (head, body) = request.into_parts();
-    edge.notify(caller, SignedHeaders(head.headers), body).await
 }
 
 async fn acknowledge(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Answer {

@@ -39,13 +39,6 @@ pub struct LogFileSettings {
     pub keep: u32,
 }
 
-impl LogFileSettings {
-    /// 100 MiB, as the reference.
-    pub const DEFAULT_MAX_BYTES: u64 = 100 * 1024 * 1024;
-    /// With [`Self::DEFAULT_MAX_BYTES`] they take some 300 MB when compressed, and hold about twelve million notifications.
-    pub const DEFAULT_KEEP: u32 = 30;
-}
-
 /// Where the lines go. Used by one thread.
 #[derive(Debug)]
 pub(super) struct LogFile {

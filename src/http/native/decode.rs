@@ -299,7 +299,7 @@ impl Fields {
             let problem = if name.is_empty() || name.len() > MAX_DATA_NAME {
                 Some(format!("has a name of {} bytes; it must have 1 to {MAX_DATA_NAME}", name.len()))
             } else if is_reserved(&name) {
-                Some("has a name that Apple or Google keeps for itself".to_owned())
+                Some("has a name that is kept for Apple, Google or chat servers".to_owned())
             } else if !value.is_string() {
                 Some(format!("is {}; FCM carries only texts, so write it as one", what(&value)))
             } else {
@@ -315,7 +315,9 @@ impl Fields {
 
     fn check_extras(&mut self, kind: Option<Kind>, apns: &Map<String, Value>, fcm: &Map<String, Value>) {
         let (apns_path, fcm_path) = (Path::field("apns"), Path::field("fcm"));
-        for (path, extras) in [(&apns_path, apns), (&fcm_path, fcm)] {
+        for (path, extras) in
+            [(&apns_path, apns), (&fcm_path, fcm)].into_iter().filter(|(_, extras)| !extras.is_empty())
+        {
             // Written out, as the provider would get it. What is larger would only be held until the provider refuses it.
             let bytes = serde_json::to_vec(extras).map_or(usize::MAX, |text| text.len());
             if bytes > MAX_EXTRAS {
