@@ -193,6 +193,33 @@ async fn another_key_is_shown_beside_the_old_one_and_written_only_after_a_confir
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_gives_no_key_to_a_server_that_is_registered_without_one() {
+    let stage = Stage::set("").await;
+    let folder = stage.folder.path();
+    let file = folder.join("servers.d/two.toml");
+    let (registered, stranger) = (Tenant::new("chat-2"), Tenant::new("chat-2"));
+    let ca = ["--ca-file", "chat-ca.pem"];
+    let chat = ChatServer::start(&registered, &folder.join("chat-ca.pem")).await;
+    run(&stage, &[&["enroll", &chat.site(), "--name", "two", "--yes"][..], &ca].concat());
+    // As it stands after `servers adopt`, or written by hand.
+    let text = fs::read_to_string(&file).unwrap();
+    let text =
+        text.lines().filter(|line| !line.starts_with("site")).fold(String::new(), |text, line| text + line + "\n");
+    fs::write(&file, &text).unwrap();
+
+    chat.publish(&stranger);
+    let (code, output) = run(&stage, &[&["enroll", &chat.site(), "--yes"][..], &ca].concat());
+    assert!(code == Some(1) && output.contains("takes a server's name"), "{output}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+
+    // With the registered key the address is believed, and noted.
+    chat.publish(&registered);
+    let (code, output) = run(&stage, &[&["enroll", &chat.site(), "--yes"][..], &ca].concat());
+    assert_eq!(code, Some(0), "{output}");
+    assert!(fs::read_to_string(&file).unwrap().contains(&chat.site()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_learned_in_observe_mode_is_adopted_and_then_required() {
     let stage = Stage::set("").await;
     let folder = stage.folder.path();

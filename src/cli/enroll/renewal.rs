@@ -17,12 +17,16 @@ pub(in crate::cli) fn renew(
     consent: &Consent,
 ) -> Result<(), Failure> {
     let name = &server.settings.name;
-    if let Some(registered) = server.settings.site.as_ref().filter(|registered| *registered != site) {
-        println!("{name} is registered from another address, {registered}.");
+    if server.settings.site.as_ref() != Some(site) {
+        match &server.settings.site {
+            Some(registered) => println!("{name} is registered from another address, {registered}."),
+            None => println!("{name} is registered without an address."),
+        }
+        // Only the address that it was registered from can speak for a server whose key it does not have.
         if !has_key(server, publication) {
             return Err(Failure::running(format!(
                 "{site} calls itself {id} and has another key than {id} is registered with: this is how somebody who takes \
-                 a server's name looks. Nothing was changed. If the server has moved, set `site` in its file to \
+                 a server's name looks. Nothing was changed. If it is the server's address, set `site` in its file to \
                  \"{site}\" and ask again",
                 id = publication.id
             )));
@@ -52,8 +56,5 @@ pub(in crate::cli) fn renew(
     let edit = Edit::Key { new: &publication.key, until, about: &about };
     let (file, _) = known.change(server, &edit).map_err(Failure::running)?;
     println!("The new key is in {}; the old one counts until {}.", file.display(), rfc3339(until));
-    if server.settings.site.is_none() {
-        known.change(server, &Edit::Site(site)).map_err(Failure::running)?;
-    }
     Ok(())
 }

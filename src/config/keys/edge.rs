@@ -1,0 +1,145 @@
+//! The keys of the edge: what `config::edge` reads.
+
+use super::Otherwise::{Absent, Default};
+use super::{Group, Kind, key};
+
+/// The edge.
+pub(in crate::config) static HTTP: Group = Group {
+    name: "http",
+    repeated: false,
+    about: "Limits of the HTTP side.",
+    keys: &[
+        // A push of a Mattermost server is below 4 KiB: its message is at most 2,047 bytes.
+        key(
+            "max_body",
+            Kind::Size(4 << 10, 16 << 20),
+            Default("64KiB"),
+            "The largest request body. Pushes of a Mattermost server stay below 4 KiB.",
+        ),
+        key(
+            "header_timeout",
+            Kind::Duration(100, 300_000),
+            Default("10s"),
+            "The longest wait for a request's headers.",
+        ),
+        key("body_timeout", Kind::Duration(100, 300_000), Default("10s"), "The longest wait for a request's body."),
+        // A provider answers in about 0.1 s, so this many at once means 100,000 a second, or a provider that hangs. A
+        // request holds a few KiB: tens of MiB in all; `max_body` times this, 640 MiB, if every body is of the largest.
+        key(
+            "max_in_flight",
+            Kind::Count(1, 1_000_000),
+            Default("10000"),
+            "The most requests worked on at once; more are answered with 503. Memory: a few KiB each, `max_body` at worst.",
+        ),
+        // A Mattermost node keeps up to 8 connections per core. Each costs a file descriptor and some 10 KiB, 22 over TLS.
+        key(
+            "max_connections",
+            Kind::Count(1, 1_000_000),
+            Default("16384"),
+            "The most open connections of chat servers. Each needs a file descriptor: see `LimitNOFILE`, `ulimit -n`.",
+        ),
+    ],
+};
+
+/// Privacy of the connections of chat servers.
+pub(in crate::config) static TLS: Group = Group {
+    name: "tls",
+    repeated: false,
+    about: "TLS on `listen`. Without it connections are plain: then keep a reverse proxy before the relay, or a network of \
+            your own. `ops.listen` is always plain. All files are PEM and are read again every minute: see [tls.md](tls.md).",
+    keys: &[
+        key(
+            "certificate_file",
+            Kind::File,
+            Absent("connections are plain"),
+            "The certificate, followed by those between it and an authority that chat servers know.",
+        ),
+        key(
+            "key_file",
+            Kind::File,
+            Absent("connections are plain"),
+            "The certificate's private key, without a password.",
+        ),
+        key(
+            "client_ca_file",
+            Kind::File,
+            Absent("clients are not asked for certificates"),
+            "Authorities whose certificates say who a client is.",
+        ),
+        key(
+            "client_certificates",
+            Kind::Choice(&["optional", "required"]),
+            Default("optional"),
+            "With `client_ca_file`: `optional` serves clients without a certificate too, `required` does not. One that \
+             is expired or from elsewhere is refused in both cases.",
+        ),
+    ],
+};
+
+/// How often one caller may ask.
+pub(in crate::config) static THROTTLE: Group = Group {
+    name: "throttle",
+    repeated: false,
+    about: "How often one caller may ask. More is answered with 429 and `Retry-After`, before anything is looked at, on every path but `/healthz` and `/readyz`.",
+    keys: &[
+        key(
+            "per_second",
+            Kind::Count(1, 1_000_000),
+            Absent("nobody is slowed down"),
+            "Requests per second of one caller; as many may come at once. A chat server at its limit loses notifications, so \
+             leave room above its busiest second.",
+        ),
+        key(
+            "vary_by_headers",
+            Kind::Texts,
+            Absent("each client address is a caller"),
+            "Who is one caller: requests with the same values of these headers. They are believed only from \
+             `client_ip.trusted_proxies`. An empty list makes all requests one caller.",
+        ),
+        // An entry takes some 40 bytes: a few MiB in all.
+        key(
+            "max_callers",
+            Kind::Count(1_000, 10_000_000),
+            Default("50000"),
+            "How many callers are remembered at once. Beyond it those are forgotten that have not asked for longest.",
+        ),
+    ],
+};
+
+/// Whom a request comes from.
+pub(in crate::config) static CLIENT_IP: Group = Group {
+    name: "client_ip",
+    repeated: false,
+    about: "How the relay knows whom a request comes from.",
+    keys: &[
+        key(
+            "trusted_proxies",
+            Kind::Texts,
+            Absent("none: the address of the connection counts"),
+            "Addresses and networks (`10.0.0.0/8`, `::1`) of your own reverse proxies. Only what they say in `header` is \
+             believed.",
+        ),
+        key(
+            "header",
+            Kind::Text,
+            Default("x-forwarded-for"),
+            "The header in which your proxies name the client. It is read from the right, past your own proxies.",
+        ),
+    ],
+};
+
+/// The operators' side.
+pub(in crate::config) static OPS: Group = Group {
+    name: "ops",
+    repeated: false,
+    about: "What operators look at.",
+    keys: &[
+        key(
+            "listen",
+            Kind::Address,
+            Absent("on the same address as chat servers"),
+            "A separate address for health and metrics.",
+        ),
+        key("metrics", Kind::Flag, Default("true"), "Whether `/metrics` is there."),
+    ],
+};
