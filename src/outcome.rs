@@ -49,6 +49,8 @@ pub enum Verdict {
         reason: Reason,
         /// The provider's `Retry-After`: a floor, never shortened.
         after: Option<Duration>,
+        /// How far the trouble reaches.
+        scope: Scope,
         /// The provider cannot have seen this attempt, so that repeating it can wake no phone twice.
         unprocessed: bool,
     },
@@ -68,6 +70,17 @@ pub enum Verdict {
         /// The provider's word.
         reason: Reason,
     },
+}
+
+/// How far passing trouble reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The provider, or the way to it: whatever is sent to this target meets it too.
+    Target,
+    /// One phone, which gets too much.
+    Phone,
+    /// The target sends more than the provider lets it: the next ones have to come more slowly.
+    Quota,
 }
 
 impl Verdict {
@@ -101,6 +114,8 @@ impl Verdict {
 pub enum Outcome {
     /// The provider took it.
     Delivered,
+    /// It is on disk and will be tried until its time is over. The caller need do nothing more.
+    Queued,
     /// The provider said that the token is dead: the caller forgets it for good.
     Remove,
     /// It did not arrive and will not.

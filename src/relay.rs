@@ -295,6 +295,8 @@ impl Relay {
         let reason = run.verdict.reason();
         match &outcome {
             Outcome::Delivered => self.metrics.success(platform, kind, *transport, subject.asks_for_receipt()),
+            // Counted when it has left the queue.
+            Outcome::Queued => {}
             Outcome::Remove => self.metrics.removal(platform, kind, *transport, reason.unwrap_or_default()),
             Outcome::Failed { .. } => {
                 let reason = match self.compatibility_for(kind) {

@@ -62,6 +62,7 @@ fn back_off(first: Duration, attempts: u32, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Scope;
 
     fn limits() -> DeliverySettings {
         DeliverySettings {
@@ -76,6 +77,7 @@ mod tests {
         Verdict::Retry {
             reason: "ServiceUnavailable",
             after: after_seconds.map(Duration::from_secs),
+            scope: Scope::Target,
             unprocessed: false,
         }
     }

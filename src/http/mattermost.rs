@@ -193,8 +193,8 @@ pub fn encode_outcome(outcome: &Outcome, compatibility: Compatibility) -> Bytes 
         serde_json::to_string(&failure).expect("two texts can always be written as JSON")
     };
     match (outcome, compatibility) {
-        (Outcome::Delivered, Compatibility::Improved) => Bytes::from_static(br#"{"status":"OK"}"#),
-        (Outcome::Delivered, Compatibility::Strict) => Bytes::from_static(b"{\"status\":\"OK\"}\n"),
+        (Outcome::Delivered | Outcome::Queued, Compatibility::Improved) => Bytes::from_static(br#"{"status":"OK"}"#),
+        (Outcome::Delivered | Outcome::Queued, Compatibility::Strict) => Bytes::from_static(b"{\"status\":\"OK\"}\n"),
         (Outcome::Remove, Compatibility::Improved) => Bytes::from_static(br#"{"status":"REMOVE"}"#),
         (Outcome::Remove, Compatibility::Strict) => Bytes::from_static(b"{\"status\":\"REMOVE\"}\n"),
         (Outcome::Failed { text }, Compatibility::Improved) => failure(text).into(),

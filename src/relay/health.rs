@@ -7,14 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::outcome::{Reason, Verdict};
+use crate::outcome::{Reason, Scope, Verdict};
 
 /// Attempts in a row that must meet passing trouble before the target counts as unable to deliver: more than one push
 /// makes by default, since a single one can have bad luck.
 const TROUBLE_IN_A_ROW: u32 = 5;
-
-/// What Apple says of one phone that gets too much. It says nothing about the target.
-const ABOUT_ONE_PHONE: Reason = "TooManyRequests";
 
 /// How long what the attempts said holds without a further one: 60 s. Whoever takes a relay that is not ready out of service
 /// also takes away the pushes that would show that its provider is back: it must become ready again by itself.
@@ -66,7 +63,7 @@ impl Health {
     /// Takes note of a verdict.
     pub(super) fn record(&self, verdict: &Verdict) -> Turn {
         match verdict {
-            Verdict::Retry { reason: ABOUT_ONE_PHONE, .. } => {}
+            Verdict::Retry { scope: Scope::Phone | Scope::Quota, .. } => {}
             Verdict::Retry { .. } => {
                 // Wraps after four thousand million failures without one success; it then reads as healthy for five.
                 self.trouble_in_a_row.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +113,7 @@ mod tests {
     use super::*;
 
     fn trouble() -> Verdict {
-        Verdict::Retry { reason: "connect_refused", after: None, unprocessed: true }
+        Verdict::Retry { reason: "connect_refused", after: None, scope: Scope::Target, unprocessed: true }
     }
 
     #[test]
@@ -137,7 +134,12 @@ mod tests {
     fn a_phone_that_gets_too_much_says_nothing_about_the_target() {
         let health = Health::new(Clock::System);
         for _ in 0..10 {
-            health.record(&Verdict::Retry { reason: ABOUT_ONE_PHONE, after: None, unprocessed: true });
+            health.record(&Verdict::Retry {
+                reason: "TooManyRequests",
+                after: None,
+                scope: Scope::Phone,
+                unprocessed: true,
+            });
         }
         assert!(health.problem().is_none());
     }

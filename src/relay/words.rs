@@ -119,6 +119,7 @@ pub(super) fn reference_reason(run: &Run, platform: Platform) -> Option<Reason> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Scope;
 
     #[test]
     fn the_caller_is_told_what_an_operator_can_act_on() {
@@ -133,7 +134,7 @@ mod tests {
             (Verdict::Delivered, Platform::Apple, "Delivered"),
             (Verdict::Remove { reason: "Unregistered", ambiguous: false }, Platform::Apple, "Remove"),
             (
-                Verdict::Retry { reason: "ServiceUnavailable", after: None, unprocessed: false },
+                Verdict::Retry { reason: "ServiceUnavailable", after: None, scope: Scope::Target, unprocessed: false },
                 Platform::Apple,
                 "APNs could not take it now (ServiceUnavailable; 3 attempts in 3.2 s): try again later",
             ),
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_relay_in_the_references_place_tells_what_the_reference_tells() {
-        let retry = |reason| Verdict::Retry { reason, after: None, unprocessed: false };
+        let retry = |reason| Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed: false };
         let broken = |reason| Verdict::TargetBroken { reason };
         let (apple, android) = (Platform::Apple, Platform::Android);
         // Verdict, answered, platform; the text and the reason counted.

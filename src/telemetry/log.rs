@@ -252,6 +252,7 @@ pub fn notification_line(subject: &Subject<'_>, ending: &Ending<'_>) {
     };
     match ending.outcome {
         Outcome::Delivered => decided("delivered"),
+        Outcome::Queued => decided("queued"),
         Outcome::Remove => decided("removed"),
         Outcome::Failed { text } => {
             let (outcome, error) = ("failed", text.as_ref());

@@ -30,6 +30,7 @@ struct Line<'a> {
 #[derive(Default, Serialize)]
 struct Counts {
     delivered: usize,
+    queued: usize,
     unregistered: usize,
     failed: usize,
 }
@@ -48,6 +49,10 @@ pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Answer 
                 Outcome::Delivered => {
                     counts.delivered += 1;
                     line("delivered")
+                }
+                Outcome::Queued => {
+                    counts.queued += 1;
+                    line("queued")
                 }
                 Outcome::Remove => {
                     counts.unregistered += 1;

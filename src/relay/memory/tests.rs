@@ -8,12 +8,14 @@ use futures_util::poll;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::outcome::Scope;
 
 const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 const ALMOST_THE_WINDOW: Duration = Duration::from_millis(24 * 60 * 60 * 1_000 - 1);
 const SOON: Duration = Duration::from_secs(30);
 const REJECTED: Verdict = Verdict::Rejected { reason: "BadCollapseId" };
-const BUSY: Verdict = Verdict::Retry { reason: "ServiceUnavailable", after: None, unprocessed: false };
+const BUSY: Verdict =
+    Verdict::Retry { reason: "ServiceUnavailable", after: None, scope: Scope::Target, unprocessed: false };
 
 fn memory() -> (Memory, Clock) {
     memory_of(1_000_000)
@@ -54,9 +56,9 @@ fn what_will_not_change_is_remembered_and_what_may_pass_is_not() {
         (Verdict::Remove { reason: "BadDeviceToken", ambiguous: true }, false),
         (REJECTED, true),
         (BUSY, false),
-        (Verdict::Retry { reason: "connect_refused", after: None, unprocessed: true }, false),
+        (Verdict::Retry { reason: "connect_refused", after: None, scope: Scope::Target, unprocessed: true }, false),
         // The phone may have been woken: the module's header says why it is forgotten all the same.
-        (Verdict::Retry { reason: "timeout", after: None, unprocessed: false }, false),
+        (Verdict::Retry { reason: "timeout", after: None, scope: Scope::Target, unprocessed: false }, false),
         (Verdict::NewCredential { reason: "ExpiredProviderToken" }, false),
         (Verdict::TargetBroken { reason: "BadTopic" }, false),
     ];

@@ -22,7 +22,8 @@ impl Texts {
     /// The number of an outcome; `None` if there are too many different ones.
     pub(super) fn number(&self, outcome: &Outcome) -> Option<u16> {
         let text = match outcome {
-            Outcome::Delivered => return Some(DELIVERED),
+            // To whoever asks again both are the same: nothing more is to be done.
+            Outcome::Delivered | Outcome::Queued => return Some(DELIVERED),
             Outcome::Remove => return Some(REMOVE),
             Outcome::Failed { text } => text,
         };

@@ -12,7 +12,7 @@ use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
-use crate::outcome::{Attempt, Reason, Verdict};
+use crate::outcome::{Attempt, Reason, Scope, Verdict};
 use credential::{ClientCertificate, Credential};
 use payload::PushType;
 pub use provider_token::KeysInUse;
@@ -146,7 +146,7 @@ impl Apns {
             Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)),
             Err(error) => {
                 let (reason, unprocessed) = (error.reason.as_str(), error.unprocessed);
-                Attempt::unanswered(Verdict::Retry { reason, after: None, unprocessed })
+                Attempt::unanswered(Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed })
             }
         }
     }

@@ -109,7 +109,7 @@ async fn a_push_is_delivered_with_a_provider_token_and_repeated_under_the_same_i
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
     let prepared = apns.prepare(&notification("00fc13ad"));
     let after = Some(Duration::from_secs(7));
-    let busy = Verdict::Retry { reason: "ServiceUnavailable", after, unprocessed: false };
+    let busy = Verdict::Retry { reason: "ServiceUnavailable", after, scope: Scope::Target, unprocessed: false };
     assert_eq!(apns.attempt(&prepared, LONG).await.verdict, busy);
     assert_eq!(apns.attempt(&prepared, LONG).await.verdict, Verdict::Delivered);
     let (path, first) = server.requests.recv().await.unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::outcome::{Reason, Verdict};
+use crate::outcome::{Reason, Scope, Verdict};
 
 /// What to do about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,12 @@ enum Class {
     NewCredential,
     TargetBroken,
     Retry,
+    /// This phone gets too much.
+    RetryPhone,
     Rejected,
 }
 
-use Class::{NewCredential, Rejected, Remove, RemoveAmbiguous, Retry, TargetBroken};
+use Class::{NewCredential, Rejected, Remove, RemoveAmbiguous, Retry, RetryPhone, TargetBroken};
 
 /// Every reason that Apple documents, with the status it comes with.
 const TABLE: &[(u16, Reason, Class)] = &[
@@ -59,7 +61,7 @@ const TABLE: &[(u16, Reason, Class)] = &[
     (410, "Unregistered", Remove),
     (413, "PayloadTooLarge", Rejected),
     (429, "TooManyProviderTokenUpdates", Retry),
-    (429, "TooManyRequests", Retry),
+    (429, "TooManyRequests", RetryPhone),
     (500, "InternalServerError", Retry),
     (503, "ServiceUnavailable", Retry),
     (503, "Shutdown", Retry),
@@ -83,7 +85,8 @@ pub(super) fn classify(status: u16, reason: &str, retry_after: Option<Duration>)
         NewCredential => Verdict::NewCredential { reason },
         TargetBroken => Verdict::TargetBroken { reason },
         // Apple answered, so it has seen the request. It says that it did not deliver it, but not how it knows.
-        Retry => Verdict::Retry { reason, after: retry_after, unprocessed: false },
+        Retry => Verdict::Retry { reason, after: retry_after, scope: Scope::Target, unprocessed: false },
+        RetryPhone => Verdict::Retry { reason, after: retry_after, scope: Scope::Phone, unprocessed: false },
         Rejected => Verdict::Rejected { reason },
     }
 }
@@ -134,7 +137,11 @@ mod tests {
     }
 
     fn retry(reason: Reason) -> Verdict {
-        Verdict::Retry { reason, after: None, unprocessed: false }
+        Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed: false }
+    }
+
+    fn retry_phone(reason: Reason) -> Verdict {
+        Verdict::Retry { reason, after: None, scope: Scope::Phone, unprocessed: false }
     }
 
     #[test]
@@ -161,7 +168,7 @@ mod tests {
             (400, "MissingTopic", broken("MissingTopic")),
             (400, "TopicDisallowed", broken("TopicDisallowed")),
             (429, "TooManyProviderTokenUpdates", retry("TooManyProviderTokenUpdates")),
-            (429, "TooManyRequests", retry("TooManyRequests")),
+            (429, "TooManyRequests", retry_phone("TooManyRequests")),
             (500, "InternalServerError", retry("InternalServerError")),
             (503, "ServiceUnavailable", retry("ServiceUnavailable")),
             (503, "Shutdown", retry("Shutdown")),
@@ -209,7 +216,7 @@ mod tests {
     #[test]
     fn a_retry_keeps_the_pause_that_was_asked_for() {
         let after = Some(Duration::from_secs(17));
-        let expected = Verdict::Retry { reason: "TooManyRequests", after, unprocessed: false };
+        let expected = Verdict::Retry { reason: "TooManyRequests", after, scope: Scope::Phone, unprocessed: false };
         assert_eq!(classify(429, "TooManyRequests", after), expected);
     }
 

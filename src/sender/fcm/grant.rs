@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::trouble::Trouble;
-use crate::outcome::{Reason, Verdict};
+use crate::outcome::{Reason, Scope, Verdict};
 
 /// How long a token is used that came without `expires_in`. Google always says (an hour, less a second).
 const ASSUMED_LIFE: Duration = Duration::from_mins(5);
@@ -37,7 +37,7 @@ pub(super) struct Failure {
 impl Failure {
     /// It may pass by itself.
     pub(super) fn passing(reason: Reason, after: Option<Duration>) -> Self {
-        Self { verdict: Verdict::Retry { reason, after, unprocessed: true }, problem: None }
+        Self { verdict: Verdict::Retry { reason, after, scope: Scope::Target, unprocessed: true }, problem: None }
     }
 
     fn refused(reason: Reason, problem: &'static str) -> Self {
@@ -190,7 +190,11 @@ mod tests {
             (200, "oauth unreadable answer"),
         ] {
             let failure = read(StatusCode::from_u16(status).unwrap(), b"<html>", pause).unwrap_err();
-            assert_eq!(failure.verdict, Verdict::Retry { reason, after: pause, unprocessed: true }, "{status}");
+            assert_eq!(
+                failure.verdict,
+                Verdict::Retry { reason, after: pause, scope: Scope::Target, unprocessed: true },
+                "{status}"
+            );
             assert_eq!(failure.problem, None);
         }
     }

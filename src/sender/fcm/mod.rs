@@ -31,7 +31,7 @@ use self::trouble::Trouble;
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
-use crate::outcome::{Attempt, Reason, Verdict};
+use crate::outcome::{Attempt, Reason, Scope, Verdict};
 
 /// Google's own address.
 const ENDPOINT: &str = "https://fcm.googleapis.com";
@@ -99,7 +99,12 @@ impl Fcm {
             Ok(Err(failure)) => return Attempt::unanswered(failure.verdict),
             Err(_) => {
                 let reason = Trouble::Timeout.token_reason();
-                return Attempt::unanswered(Verdict::Retry { reason, after: None, unprocessed: true });
+                return Attempt::unanswered(Verdict::Retry {
+                    reason,
+                    after: None,
+                    scope: Scope::Target,
+                    unprocessed: true,
+                });
             }
         };
         let attempt = self.send(body, &token, within.saturating_sub(started.elapsed())).await;
@@ -151,7 +156,7 @@ fn judge(status: StatusCode, body: Result<Vec<u8>, Trouble>, retry_after: Option
 }
 
 fn retry(trouble: Trouble, unprocessed: bool) -> Verdict {
-    Verdict::Retry { reason: trouble.reason(), after: None, unprocessed }
+    Verdict::Retry { reason: trouble.reason(), after: None, scope: Scope::Target, unprocessed }
 }
 
 /// `None` if the endpoint cannot be used.

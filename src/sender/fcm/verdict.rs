@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use crate::outcome::{Reason, Verdict};
+use crate::outcome::{Reason, Scope, Verdict};
 
 /// The pause after `429` without a `Retry-After`: Google asks for at least a minute ("Scale FCM", handling 429).
 const QUOTA_PAUSE: Duration = Duration::from_mins(1);
@@ -50,7 +50,7 @@ pub(super) fn classify(status: StatusCode, body: &[u8], retry_after: Option<Dura
     }
     let said = Said::read(body);
     let reason = said.detail.or(said.status).unwrap_or_else(|| by_status(status));
-    let retry = |after| Verdict::Retry { reason, after, unprocessed: false };
+    let retry = |after| Verdict::Retry { reason, after, scope: Scope::Target, unprocessed: false };
     match (status.as_u16(), said.detail) {
         (404, Some("UNREGISTERED")) => Verdict::Remove { reason, ambiguous: false },
         // A token of another project: one phone's, or, for a whole fleet, the sign that ours is the wrong one.
@@ -58,7 +58,10 @@ pub(super) fn classify(status: StatusCode, body: &[u8], retry_after: Option<Dura
         // Without FCM's own word a 404 speaks about the address (project, endpoint), not about the phone.
         (403 | 404, _) | (401, Some("THIRD_PARTY_AUTH_ERROR")) => Verdict::TargetBroken { reason },
         (401, _) => Verdict::NewCredential { reason },
-        (429, _) => retry(Some(retry_after.unwrap_or(QUOTA_PAUSE))),
+        (429, _) => {
+            let after = Some(retry_after.unwrap_or(QUOTA_PAUSE));
+            Verdict::Retry { reason, after, scope: Scope::Quota, unprocessed: false }
+        }
         // 408 comes from servers in between that tired of waiting.
         (408 | 500..=599, _) => retry(retry_after),
         (400..=499, _) => Verdict::Rejected { reason },
@@ -145,8 +148,12 @@ pub(super) mod tests {
         json!({"error": {"code": 400, "message": "canary", "status": status, "details": details}}).to_string().into()
     }
 
+    fn quota(reason: Reason, seconds: Option<u64>) -> Verdict {
+        Verdict::Retry { reason, after: seconds.map(Duration::from_secs), scope: Scope::Quota, unprocessed: false }
+    }
+
     fn retry(reason: Reason, seconds: Option<u64>) -> Verdict {
-        Verdict::Retry { reason, after: seconds.map(Duration::from_secs), unprocessed: false }
+        Verdict::Retry { reason, after: seconds.map(Duration::from_secs), scope: Scope::Target, unprocessed: false }
     }
 
     /// Every answer that FCM documents, and those of whoever stands in between: status, body, `Retry-After` in
@@ -185,10 +192,10 @@ pub(super) mod tests {
             (400, page(), None, rejected("HTTP 400")),
             (413, page(), None, rejected("HTTP 413")),
             (418, error("A_NEW_WORD", Some("ANOTHER")), None, rejected("HTTP 4xx")),
-            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), None, retry("QUOTA_EXCEEDED", Some(60))),
-            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), Some(7), retry("QUOTA_EXCEEDED", Some(7))),
-            (429, error("RESOURCE_EXHAUSTED", None), Some(90), retry("RESOURCE_EXHAUSTED", Some(90))),
-            (429, page(), None, retry("HTTP 429", Some(60))),
+            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), None, quota("QUOTA_EXCEEDED", Some(60))),
+            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), Some(7), quota("QUOTA_EXCEEDED", Some(7))),
+            (429, error("RESOURCE_EXHAUSTED", None), Some(90), quota("RESOURCE_EXHAUSTED", Some(90))),
+            (429, page(), None, quota("HTTP 429", Some(60))),
             (408, page(), None, retry("HTTP 408", None)),
             (500, error("INTERNAL", Some("INTERNAL")), None, retry("INTERNAL", None)),
             (500, error("INTERNAL", None), Some(3), retry("INTERNAL", Some(3))),

@@ -82,7 +82,7 @@ async fn send(fcm: &Fcm) -> Verdict {
 }
 
 fn retry(reason: &'static str, after: Option<u64>, unprocessed: bool) -> Verdict {
-    Verdict::Retry { reason, after: after.map(Duration::from_secs), unprocessed }
+    Verdict::Retry { reason, after: after.map(Duration::from_secs), scope: Scope::Target, unprocessed }
 }
 
 /// A loopback port where nobody listens: bound, so that nobody else takes it, but not listening.
