@@ -13,9 +13,11 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::admission::Admission;
 use crate::admission::learned::Learned;
 use crate::clock::Clock;
-use crate::config::{ServersDirectory, Settings};
+use crate::config::{QueueUse, ServersDirectory, Settings};
 use crate::http::{Build, Edge, HttpSettings};
-use crate::relay::Relay;
+use crate::journal::{Journal, JournalSettings};
+use crate::queue::{OpenError, Queue};
+use crate::relay::{Relay, RelaySettings};
 use crate::sender::apns::KeysInUse;
 use crate::sender::{LeftOut, Sender, SetupError};
 use crate::shutdown::Shutdown;
@@ -110,15 +112,27 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-/// Targets that could not be set up, all of them.
+/// What could not be set up, all of it.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct SetupErrors(Vec<SetupError>);
+pub struct SetupErrors(Vec<Unusable>);
+
+/// Something that a relay is not started without.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Target(#[from] SetupError),
+    #[error("the queue: {0}; with `queue.when_unusable = \"continue\"` the relay runs without one")]
+    Queue(#[from] OpenError),
+}
 
 /// A relay, set up and not yet serving.
 #[derive(Debug)]
 pub struct App {
     edge: Edge,
+    relay: Arc<Relay>,
+    queue: Option<Queue>,
+    journal: Option<Journal>,
     admission: Arc<Admission>,
     servers_directory: Option<ServersDirectory>,
     /// What is to be saved.
@@ -165,12 +179,20 @@ impl App {
                 Err(SetupError { target: name, problem }) if settings.tolerate_broken_targets => {
                     left_out.push(LeftOut { name, platform: target.provider.platform(), problem });
                 }
-                Err(error) => errors.push(error),
+                Err(error) => errors.push(error.into()),
             }
         }
+        let queue = match settings.queue.map(|queue| open_queue(queue, clock)).transpose() {
+            Ok(queue) => queue.flatten(),
+            Err(error) => {
+                errors.push(error.into());
+                None
+            }
+        };
         if !errors.is_empty() {
             return Err(SetupErrors(errors));
         }
+        let journal = settings.journal.and_then(|journal| start_journal(journal, clock, &metrics));
         for LeftOut { name, problem, .. } in &left_out {
             let target = name.as_str();
             tracing::error!(
@@ -188,11 +210,19 @@ impl App {
         let relay = Relay::new(
             senders,
             left_out,
-            settings.compatibility,
-            settings.delivery,
-            settings.memory,
+            RelaySettings {
+                compatibility: settings.compatibility,
+                delivery: settings.delivery,
+                memory: settings.memory,
+                lifetimes: settings.lifetimes,
+                breaker: settings.breaker,
+                removal_guard: settings.removal_guard,
+            },
+            queue.clone(),
+            journal.clone(),
             clock.clone(),
             Arc::clone(&metrics),
+            shutdown.clone(),
         );
         let relay = Arc::new(relay);
         let learned = learning::load(settings.admission.mode, settings.data_dir.as_deref());
@@ -202,10 +232,10 @@ impl App {
         }
         let admission = Arc::new(admission);
         let edge =
-            Edge::new(&settings.http, settings.compatibility, BUILD, Arc::clone(&admission), relay, metrics, clock);
+            Edge::new(&settings.http, settings.compatibility, BUILD, Arc::clone(&admission), Arc::clone(&relay), metrics, clock);
         let (servers_directory, reload) = (settings.servers_directory, Reload::default());
         let (clock, shutdown) = (clock.clone(), shutdown.clone());
-        Ok(Self { edge, admission, servers_directory, learned, clock, reload, shutdown, summary })
+        Ok(Self { edge, relay, queue, journal, admission, servers_directory, learned, clock, reload, shutdown, summary })
     }
 
     /// For whoever is told to read the chat servers again.
@@ -227,9 +257,47 @@ impl App {
         if let Some(learned) = &self.learned {
             tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
         }
-        self.edge.run(listeners.ingest, listeners.ops, self.shutdown).await;
+        let worker = tokio::spawn({
+            let relay = Arc::clone(&self.relay);
+            async move { relay.work().await }
+        });
+        self.edge.run(listeners.ingest, listeners.ops, self.shutdown.clone()).await;
+        // What the worker has begun ends, unless the operator insists: what it leaves is tried after the next start.
+        tokio::select! {
+            _ = worker => {}
+            () = self.shutdown.forced() => {}
+        }
+        if let Some(queue) = &self.queue {
+            queue.close().await;
+        }
+        if let Some(journal) = &self.journal {
+            journal.flush().await;
+        }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;
+        }
+    }
+}
+
+/// `None` if there is none and the operator would rather have a relay without one than no relay.
+fn open_queue(queue: QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenError> {
+    match Queue::open(queue.settings, clock.clone()) {
+        Ok(queue) => Ok(Some(queue)),
+        Err(error) if queue.is_required => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "the queue cannot be used, and the relay runs without it: what a provider does not take at once is lost");
+            Ok(None)
+        }
+    }
+}
+
+/// A relay without a journal is as good as one with it, but for whoever asks what became of a notification.
+fn start_journal(journal: JournalSettings, clock: &Clock, metrics: &Metrics) -> Option<Journal> {
+    match Journal::start(journal, clock.clone()) {
+        Ok(journal) => Some(journal),
+        Err(error) => {
+            tracing::error!(%error, "no journal is kept: `pushrelay trace` will find nothing");
+            None
         }
     }
 }

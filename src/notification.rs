@@ -170,6 +170,14 @@ impl PushKind {
         }
     }
 
+    /// The kind of a [`PushKind::word`]: one of the native API if it is its own word, `other` if it is nobody's.
+    pub fn of_word(word: &str) -> Self {
+        match message::Kind::ALL.into_iter().find(|kind| kind.as_str() == word) {
+            Some(kind) => Self::Native(kind),
+            None => Self::from_wire(word),
+        }
+    }
+
     /// A dense index for tables of counters.
     pub fn index(&self) -> usize {
         match self {

@@ -125,6 +125,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// For logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Queued => "queued",
+            Self::Remove => "removed",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// An outcome and what a program wants to know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {

@@ -2,10 +2,17 @@
 //!
 //! Takes only what was admitted, knows no HTTP, and counts and logs each notification once, at its end. One that is cut off
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
+//!
+//! `target` is one app at a provider and what keeps it from being asked, `attempts` the tries while a caller waits, `waiting`
+//! what happens to those that outlive its patience, `worker` the tries at what waits on disk.
 
+mod attempts;
 mod health;
 pub mod memory;
+mod target;
+mod waiting;
 mod words;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,15 +23,40 @@ use futures_util::FutureExt;
 use crate::admission::{Admitted, Refusal};
 use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
-use crate::delivery::policy::{self, Next, Tried};
+use crate::delivery::breaker::BreakerSettings;
+use crate::delivery::lifetime::LifetimeSettings;
+use crate::delivery::removal_guard::{RemovalGuardSettings, Ruling};
+use crate::journal::{Event, Journal};
 use crate::notification::{Compatibility, Content, Notification, Platform, PushKind, ServerId, TargetName, Transport};
-use crate::outcome::{Attempt, Outcome, Reason, Report, Verdict};
+use crate::outcome::{Outcome, Reason, Report, Verdict};
+use crate::queue::Queue;
 use crate::sender::{LeftOut, Prepared, Sender};
+use crate::shutdown::Shutdown;
 use crate::telemetry::log::{self, Ending, Subject};
-use crate::telemetry::metrics::{Metrics, TargetMetrics};
+use crate::telemetry::metrics::Metrics;
+use attempts::Run;
 pub use health::LastAttempt;
-use health::{Health, Turn};
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
+use target::Target;
+pub use target::TargetReadiness;
+use waiting::Kept;
+
+/// How a relay delivers.
+#[derive(Clone, Debug)]
+pub struct RelaySettings {
+    /// How closely the reference is followed.
+    pub compatibility: Compatibility,
+    /// How hard to try while a caller waits.
+    pub delivery: DeliverySettings,
+    /// How far back repeats are known; absent where they are sent again and every receipt counts, as in the reference.
+    pub memory: Option<MemorySettings>,
+    /// How long each kind of notification is worth delivering.
+    pub lifetimes: LifetimeSettings,
+    /// When a target is left alone for a while.
+    pub breaker: BreakerSettings,
+    /// When removals of device tokens are withheld; absent if never.
+    pub removal_guard: Option<RemovalGuardSettings>,
+}
 
 /// Delivers what was admitted.
 #[derive(Debug)]
@@ -33,60 +65,24 @@ pub struct Relay {
     left_out: Vec<LeftOut>,
     compatibility: Compatibility,
     limits: DeliverySettings,
-    /// Absent where repeats are sent again and every receipt counts, as in the reference.
+    lifetimes: LifetimeSettings,
     memory: Option<Memory>,
+    /// Absent where nothing survives the process: the answer is the provider's then.
+    queue: Option<Queue>,
+    /// Absent where nobody can ask what became of a notification.
+    journal: Option<Journal>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    shutdown: Shutdown,
 }
 
-#[derive(Debug)]
-struct Target {
-    name: TargetName,
-    sender: Sender,
-    health: Health,
-    metrics: TargetMetrics,
-}
-
-/// What an operator should know about one target.
-#[derive(Clone, Debug)]
-pub struct TargetReadiness {
-    /// Its name.
-    pub name: TargetName,
-    /// Whose phones it reaches.
-    pub platform: Platform,
-    /// What keeps it from delivering, in words; `None` if nothing does.
-    pub problem: Option<String>,
-    /// It could not be set up: its problem lasts as long as the process.
-    pub left_out: bool,
-    /// How the last attempt ended; `None` before the first.
-    pub last: Option<LastAttempt>,
-    /// Seconds after the Unix epoch at which the credential stops working by itself.
-    pub credential_expires_at: Option<u64>,
-}
-
-impl Target {
-    /// Takes note of a verdict, and tells an operator when the target breaks or is mended.
-    fn record(&self, verdict: &Verdict) {
-        let (target, reason) = (self.name.as_str(), verdict.reason());
-        match self.health.record(verdict) {
-            Turn::None => {}
-            Turn::Broke => tracing::error!(
-                target,
-                reason,
-                "the provider does not accept this target's credentials or topic: no push to it can arrive; \
-                 correct key, certificate, topic or project"
-            ),
-            Turn::Mended => tracing::info!(target, "the target delivers again"),
-        }
-    }
-
-    /// The last verdict as it stands: a credential that was just renewed and is refused again is not old but wrong.
-    fn settled(&self, verdict: Verdict) -> Verdict {
-        let Verdict::NewCredential { reason } = verdict else { return verdict };
-        let broken = Verdict::TargetBroken { reason };
-        self.record(&broken);
-        broken
-    }
+/// When a notification is to be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At once, while the caller waits this long at the most. The configured deadline holds as well.
+    Now(Duration),
+    /// Later: the caller waits only until it is on disk. Where there is no queue, within the configured deadline.
+    Later,
 }
 
 /// What is still needed of a notification when its payload has been built.
@@ -99,14 +95,13 @@ struct Remembered {
 }
 
 impl Remembered {
-    fn of(admitted: &Admitted<Notification>, transport: Transport) -> Self {
-        let notification = admitted.get();
+    fn of(notification: &Notification, observed: Option<Refusal>, transport: Transport) -> Self {
         Self {
             ack_id: log::bounded(&notification.ack_id).into(),
             server: notification.server_id.clone(),
             kind: notification.kind.clone(),
             transport,
-            observed: admitted.observed(),
+            observed,
         }
     }
 
@@ -114,80 +109,102 @@ impl Remembered {
     fn asks_for_receipt(&self) -> bool {
         !self.ack_id.is_empty() && !matches!(self.kind, PushKind::Native(_))
     }
+
+    fn subject<'a>(&'a self, target: &'a Target) -> Subject<'a> {
+        Subject {
+            ack_id: &self.ack_id,
+            server: self.server.as_str(),
+            target: target.name.as_str(),
+            kind: self.kind.word(),
+        }
+    }
 }
 
 /// What is to be done about an admitted notification.
 #[allow(clippy::large_enum_variant, reason = "nearly all are the large one, which a box would cost an allocation each")]
 enum Begun<'a> {
     /// Send it.
-    First { target: &'a Target, prepared: Prepared, subject: Remembered, pending: Option<Pending<'a>> },
+    First {
+        target: &'a Target,
+        sender: Arc<Sender>,
+        prepared: Prepared,
+        subject: Remembered,
+        pending: Option<Pending<'a>>,
+        /// What the queue would need; absent where there is none, and for what is not worth keeping.
+        kept: Option<Box<Kept>>,
+    },
     /// It was sent, or is being sent: answer as that ends.
     Again { again: Option<Again<'a>>, subject: Remembered, target: &'a Target },
     /// Nothing: it cannot be sent.
     Ended(Report),
 }
 
-/// How the attempts at one notification went.
-struct Run {
-    /// The last one.
-    verdict: Verdict,
-    /// Whether the last one is an answer.
-    answered: bool,
-    attempts: u32,
-    elapsed: Duration,
-}
-
 impl Relay {
     /// Takes the senders over. Their names are unique, those of `left_out` included: the configuration saw to it.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a relay, wired in one place")]
     pub fn new(
         senders: Vec<(TargetName, Sender)>,
         left_out: Vec<LeftOut>,
-        compatibility: Compatibility,
-        limits: DeliverySettings,
-        memory: Option<MemorySettings>,
+        settings: RelaySettings,
+        queue: Option<Queue>,
+        journal: Option<Journal>,
         clock: Clock,
         metrics: Arc<Metrics>,
+        shutdown: Shutdown,
     ) -> Self {
+        let RelaySettings { compatibility, delivery, memory, lifetimes, breaker, removal_guard } = settings;
         let memory = memory.map(|settings| Memory::new(settings, clock.clone()));
         let targets = senders
             .into_iter()
             .map(|(name, sender)| {
-                let metrics = metrics.target(&name, sender.platform());
-                let target = Target { name: name.clone(), sender, health: Health::new(clock.clone()), metrics };
+                let target = Target::new(name.clone(), sender, &breaker, removal_guard.as_ref(), &clock, &metrics);
                 (name, target)
             })
             .collect();
-        Self { targets, left_out, compatibility, limits, memory, clock, metrics }
+        let limits = delivery;
+        Self { targets, left_out, compatibility, limits, lifetimes, memory, queue, journal, clock, metrics, shutdown }
     }
 
     /// Brings one notification to its provider, or says why that cannot be.
     ///
     /// What the provider reads is built before the future is made, and the notification is dropped: while it is on its way,
-    /// only the built payload and a few words for the log are kept.
+    /// only the built payload and a few words for the log are kept, and the notification itself if there is a queue that it
+    /// may have to wait in.
     pub fn deliver(&self, admitted: Admitted<Notification>) -> impl Future<Output = Outcome> + Send + '_ {
         // Not an async block, which would hold the other future twice.
-        self.report(admitted, self.limits.deadline).map(|report| report.outcome)
+        self.report(admitted, When::Now(self.limits.deadline)).map(|report| report.outcome)
     }
 
-    /// The same, for a caller that has only this much time left, and wants to know more. The configured deadline holds as
-    /// well.
-    pub fn report(
-        &self,
-        admitted: Admitted<Notification>,
-        within: Duration,
-    ) -> impl Future<Output = Report> + Send + '_ {
-        let mut begun = self.begin(&admitted);
-        drop(admitted);
-        let deadline = self.limits.deadline.min(within);
+    /// The same, for a caller that has only so much time, and wants to know more.
+    pub fn report(&self, admitted: Admitted<Notification>, when: When) -> impl Future<Output = Report> + Send + '_ {
+        let mut begun = self.begin(admitted);
+        let (deadline, later) = match when {
+            When::Now(within) => (self.limits.deadline.min(within), false),
+            When::Later => (self.limits.deadline, true),
+        };
         async move {
             // Lent, not moved out: what is taken from a captured value keeps a second place in the future.
             match &mut begun {
-                Begun::First { target, prepared, subject, pending } => {
-                    let run = self.attempt(target, prepared, &deadline).await;
-                    self.settle(target, subject, &run, pending.take())
+                Begun::First { target, sender, prepared, subject, pending, kept } => {
+                    // Boxed, here and below: it is rare, and each push in flight would hold the room for it.
+                    if let Some(kept) = kept
+                        && self.may_supersede(target, kept)
+                    {
+                        Box::pin(self.supersede(kept)).await;
+                    }
+                    let run = if later && kept.is_some() {
+                        Run::asked_for_later()
+                    } else {
+                        self.attempt(target, sender, prepared, subject, &deadline, kept.is_some()).await
+                    };
+                    match kept.take().filter(|_| run.may_wait()) {
+                        Some(kept) => {
+                            Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await
+                        }
+                        None => self.settle(target, subject, &run, pending.take()),
+                    }
                 }
                 Begun::Again { again, subject, target } => match again.take() {
-                    // Boxed: it is rare, and each push in flight would hold the room for it.
                     Some(again) => Box::pin(self.repeat(again, subject, target, deadline)).await,
                     None => unreachable!("a future is not begun twice"),
                 },
@@ -205,7 +222,12 @@ impl Relay {
 
     /// What a phone's receipt means; `None` where nothing is remembered.
     pub fn receipt(&self, ack_id: &str) -> Option<Receipt> {
-        self.memory.as_ref().map(|memory| memory.receipt(ack_id))
+        let receipt = self.memory.as_ref()?.receipt(ack_id);
+        if let Receipt::Sent { .. } = receipt {
+            // Who sent it where is in the other lines of the same id.
+            self.note(&Subject { ack_id, server: "", target: "", kind: "" }, &Event::Receipt);
+        }
+        Some(receipt)
     }
 
     /// What is remembered, for metrics; `None` where nothing is.
@@ -218,6 +240,11 @@ impl Relay {
         self.limits.deadline
     }
 
+    /// Whether what cannot be delivered now can wait on disk.
+    pub fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Whether there is a target of this name, be it one that could not be set up.
     pub fn knows(&self, target: &TargetName) -> bool {
         self.targets.contains_key(target) || self.is_left_out(target)
@@ -227,39 +254,51 @@ impl Relay {
         self.left_out.iter().any(|left_out| left_out.name == *target)
     }
 
-    fn begin(&self, admitted: &Admitted<Notification>) -> Begun<'_> {
-        let notification = admitted.get();
+    fn begin(&self, admitted: Admitted<Notification>) -> Begun<'_> {
+        let observed = admitted.observed();
+        let notification = admitted.into_inner();
         let Some(target) = self.targets.get(&notification.target) else {
-            self.metrics.bad_request();
-            let is_left_out = self.is_left_out(&notification.target);
-            let outcome = match notification.content {
-                Content::Mattermost(_) => words::unknown_target(notification),
-                Content::Native(_) => words::unknown_target_for_program(is_left_out),
-            };
-            let observed = admitted.observed().map(Refusal::label);
-            let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
-            let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
-            log::notification_line(&Subject::of(notification), &ending);
-            let outcome = match self.compatibility_for(&notification.kind) {
-                Compatibility::Improved => outcome,
-                Compatibility::Strict => words::unknown_target_in_full(notification),
-            };
-            return Begun::Ended(Report { outcome, reason, may_be_repeated: false });
+            return Begun::Ended(self.without_target(&notification, observed));
         };
-        let platform = target.sender.platform();
         // Google has no channel apart for calls, and the reference counts none.
-        let transport = match platform {
+        let transport = match target.platform {
             Platform::Apple => notification.transport,
             Platform::Android => Transport::Standard,
         };
-        let subject = Remembered::of(admitted, transport);
-        let pending = match self.claim(notification) {
+        let subject = Remembered::of(&notification, observed, transport);
+        let pending = match self.claim(&notification) {
             None => None,
             Some(Claim::First(pending)) => Some(pending),
             Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
         };
-        self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
-        Begun::First { target, prepared: target.sender.prepare(notification), subject, pending }
+        self.metrics.notification(target.platform, &notification.kind, transport, notification.app_version);
+        if let Some(reason) = self.found_dead(&notification) {
+            let run = Run::found_dead(reason);
+            return Begun::Ended(self.settle(target, &subject, &run, pending));
+        }
+        let sender = target.sender.load_full();
+        let lifetime = self.lifetime(&notification);
+        let prepared = sender.prepare(&notification, lifetime);
+        let kept = self.keep(notification, lifetime);
+        Begun::First { target, sender, prepared, subject, pending, kept }
+    }
+
+    fn without_target(&self, notification: &Notification, observed: Option<Refusal>) -> Report {
+        self.metrics.bad_request();
+        let is_left_out = self.is_left_out(&notification.target);
+        let outcome = match notification.content {
+            Content::Mattermost(_) => words::unknown_target(notification),
+            Content::Native(_) => words::unknown_target_for_program(is_left_out),
+        };
+        let observed = observed.map(Refusal::label);
+        let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
+        let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
+        log::notification_line(&Subject::of(notification), &ending);
+        let outcome = match self.compatibility_for(&notification.kind) {
+            Compatibility::Improved => outcome,
+            Compatibility::Strict => words::unknown_target_in_full(notification),
+        };
+        Report { outcome, reason, may_be_repeated: false }
     }
 
     fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
@@ -278,21 +317,22 @@ impl Relay {
             Err(NoOutcome::Late) => (words::first_is_late(), "late"),
         };
         self.metrics.repeats().repeat(answer);
-        let Remembered { ack_id, server, kind, .. } = subject;
-        log::repeat_line(
-            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },
-            answer,
-        );
+        log::repeat_line(&subject.subject(target), answer);
+        self.note(&subject.subject(target), &Event::Repeat { answer });
         let failed = matches!(outcome, Outcome::Failed { .. });
         Report { outcome, reason: Some(REPEATED), may_be_repeated: failed && was_in_flight }
     }
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.
     fn settle(&self, target: &Target, subject: &Remembered, run: &Run, pending: Option<Pending<'_>>) -> Report {
-        let platform = target.sender.platform();
-        let Remembered { ack_id, server, kind, transport, observed } = subject;
-        let outcome = words::outcome(run, platform, &target.name);
-        let reason = run.verdict.reason();
+        let (platform, verdict) = (target.platform, &run.last.verdict);
+        let reason = verdict.reason();
+        let Remembered { kind, transport, observed, .. } = subject;
+        let ruling = target.rule(&run.last, self.clock.now());
+        let outcome = match &ruling {
+            Ruling::Stands => words::outcome(run, platform, &target.name),
+            Ruling::Withheld { .. } => words::withheld(platform, &target.name, reason.unwrap_or_default()),
+        };
         match &outcome {
             Outcome::Delivered => self.metrics.success(platform, kind, *transport, subject.asks_for_receipt()),
             // Counted when it has left the queue.
@@ -306,24 +346,24 @@ impl Relay {
                 self.metrics.failure(platform, kind, *transport, reason.unwrap_or_default());
             }
         }
-        log::notification_line(
-            &Subject { ack_id, server: server.as_str(), target: target.name.as_str(), kind: kind.word() },
-            &Ending {
-                outcome: &outcome,
-                reason,
-                observed: observed.map(Refusal::label),
-                attempts: run.attempts,
-                took: run.elapsed,
-            },
-        );
-        let outcome = match self.compatibility_for(kind) {
-            Compatibility::Improved => outcome,
-            Compatibility::Strict => words::reference_outcome(outcome, run, platform),
+        let ending = Ending {
+            outcome: &outcome,
+            reason,
+            observed: observed.map(Refusal::label),
+            attempts: run.attempts,
+            took: run.elapsed,
+        };
+        log::notification_line(&subject.subject(target), &ending);
+        self.note_end(&subject.subject(target), &ending, &ruling, run.last.provider_id.as_ref());
+        let outcome = match (self.compatibility_for(kind), &ruling) {
+            // The reference withholds nothing, so it has no words for it.
+            (Compatibility::Improved, _) | (Compatibility::Strict, Ruling::Withheld { .. }) => outcome,
+            (Compatibility::Strict, Ruling::Stands) => words::reference_outcome(outcome, run, platform),
         };
         if let Some(pending) = pending {
-            pending.settle(&run.verdict, &outcome, subject.asks_for_receipt().then_some(platform));
+            pending.settle(verdict, &outcome, subject.asks_for_receipt().then_some(platform));
         }
-        Report { outcome, reason, may_be_repeated: matches!(run.verdict, Verdict::Retry { .. }) }
+        Report { outcome, reason, may_be_repeated: matches!(verdict, Verdict::Retry { .. }) }
     }
 
     /// Programs have never spoken to the reference.
@@ -334,55 +374,12 @@ impl Relay {
         }
     }
 
-    async fn attempt(&self, target: &Target, prepared: &Prepared, deadline: &Duration) -> Run {
-        let started = self.clock.now();
-        let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
-        loop {
-            let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
-            let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
-            let ended = self.clock.now();
-            let attempt_took = (ended - started).saturating_sub(tried.elapsed);
-            tried.attempts += 1;
-            tried.elapsed = ended - started;
-            target.metrics.attempt(&verdict, attempt_took);
-            target.record(&verdict);
-            // Made anew: before the loop it would lie in the future of each push in flight while it waits.
-            let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
-            let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
-                let verdict = target.settled(verdict);
-                return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };
-            };
-            tried.credential_renewed |= matches!(verdict, Verdict::NewCredential { .. });
-            if !after.is_zero() {
-                self.clock.sleep(after).await;
-                tried.elapsed = self.clock.now() - started;
-            }
-        }
-    }
-
     /// Every target's state, sorted by name.
     pub fn readiness(&self) -> Vec<TargetReadiness> {
-        let mut all: Vec<_> = self
-            .targets
-            .iter()
-            .map(|(name, target)| TargetReadiness {
-                name: name.clone(),
-                platform: target.sender.platform(),
-                problem: target.sender.credential_problem().or_else(|| target.health.problem()),
-                left_out: false,
-                last: target.health.last(),
-                credential_expires_at: target.sender.credential_expires_at(),
-            })
-            .chain(self.left_out.iter().map(|left_out| TargetReadiness {
-                name: left_out.name.clone(),
-                platform: left_out.platform,
-                // What exactly is in the log: names of files are nothing for whoever reaches a probe.
-                problem: Some(LEFT_OUT_PROBLEM.to_owned()),
-                left_out: true,
-                last: None,
-                credential_expires_at: None,
-            }))
-            .collect();
+        let left_out = self.left_out.iter().map(|left_out| TargetReadiness::left_out(left_out, LEFT_OUT_PROBLEM));
+        let stats = self.queue.as_ref().map(Queue::stats);
+        let waiting = |target: &Target| stats.as_ref().map(|stats| self.waiting(stats, &target.name));
+        let mut all: Vec<_> = self.targets.values().map(|target| target.readiness(waiting(target))).chain(left_out).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

@@ -98,6 +98,11 @@ impl<T> Admitted<T> {
         &self.checked
     }
 
+    /// The checked thing, and no longer the proof that it was checked.
+    pub fn into_inner(self) -> T {
+        self.checked
+    }
+
     /// What `required` would have refused it for; only ever set in `observe` mode.
     pub fn observed(&self) -> Option<Refusal> {
         self.observed

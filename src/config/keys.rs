@@ -61,8 +61,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 12] =
-    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &MEMORY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 13] =
+    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &QUEUE, &MEMORY, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -120,8 +120,9 @@ pub(super) static TOP: Group = Group {
             "data_dir",
             Kind::File,
             Absent("nothing is kept over a restart"),
-            "A directory that the relay may write to, for what it is to know after a restart: which chat servers it has seen in \
-             `observe` mode, and the key each signs with. It is made if it is not there.",
+            "A directory that the relay may write to, for what it is to know after a restart: notifications that are yet to be \
+             delivered (`[queue]`), what became of the others (`[journal]`), and in `observe` mode which chat servers it has \
+             seen and the key each signs with. It is made if it is not there. Only one relay may use it.",
         ),
         // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
         key(
@@ -308,6 +309,42 @@ pub(super) static MEMORY: Group = Group {
             Default("1000000"),
             "The most requests remembered, 48 bytes each. A whole window needs notifications per second × seconds × 4/3; with \
              less, the oldest are forgotten early, and `pushrelay_memory_window_seconds` says how far back it reaches.",
+        ),
+    ],
+};
+
+/// What waits on disk.
+pub(super) static QUEUE: Group = Group {
+    name: "queue",
+    repeated: false,
+    about: "What a provider does not take while the chat server waits goes to disk before the chat server hears OK, and is \
+            tried until its time (`[ttl]`) is over. Needs `data_dir`.",
+    keys: &[
+        key(
+            "enabled",
+            Kind::Flag,
+            Default("true"),
+            "Whether there is one. Without it, and without `data_dir`, the answer is what the provider said.",
+        ),
+        key(
+            "when_unusable",
+            Kind::Choice(&["stop", "continue"]),
+            Default("stop"),
+            "What to do at the start if the file is damaged, the disk is full or another relay uses it: `stop` with an error, or \
+             `continue` without a queue.",
+        ),
+        // Some 1.5 KiB each: 1.5 GiB. At 100 notifications a second they come together in not quite three hours.
+        key(
+            "max_entries",
+            Kind::Count(1_000, 100_000_000),
+            Default("1000000"),
+            "The most notifications on disk. Further ones are answered as if there were no queue.",
+        ),
+        key(
+            "max_size",
+            Kind::Size(16 << 20, 1 << 40),
+            Default("4GiB"),
+            "The most room that the file may take.",
         ),
     ],
 };

@@ -47,6 +47,7 @@ use values::Values;
 use crate::admission::ServerSettings;
 use crate::delivery::DeliverySettings;
 use crate::notification::Compatibility;
+use crate::queue::QueueSettings;
 use crate::relay::memory::MemorySettings;
 use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
 
@@ -70,6 +71,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
+    /// What is used to keep notifications on disk; without it, none are.
+    pub queue: Option<QueueUse>,
     /// How far back repeats are known; without it they are sent again, as the reference does.
     pub memory: Option<crate::relay::memory::MemorySettings>,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
@@ -84,6 +87,15 @@ pub struct Settings {
     pub compatibility: crate::notification::Compatibility,
     /// How long running work may take after a request to stop.
     pub shutdown_deadline: Duration,
+}
+
+/// A queue on disk, and how much depends on it.
+#[derive(Clone, Debug)]
+pub struct QueueUse {
+    /// Where it is and how large it may become.
+    pub settings: crate::queue::QueueSettings,
+    /// Whether the relay rather does not start than runs without it.
+    pub is_required: bool,
 }
 
 /// A configuration that can be used.
@@ -207,6 +219,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     }
     let delivery = delivery(document, directory, shutdown_deadline, findings);
     let http = edge::http(document, directory, listen, findings);
+    let queue = queue(document, directory, data_dir.as_deref(), findings);
     let memory = memory(document, directory, findings);
     let log = log(document, directory, findings);
     let target_names: BTreeSet<String> =
@@ -239,6 +252,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         servers_directory,
         data_dir,
         delivery,
+        queue,
         memory,
         targets,
         left_out,
@@ -297,6 +311,26 @@ fn delivery(
         delivery.warning(findings, "deadline", what, "raise shutdown_deadline, or lower delivery.deadline");
     }
     settings
+}
+
+fn queue(
+    document: &mut Document,
+    directory: &Path,
+    data_dir: Option<&Path>,
+    findings: &mut Findings,
+) -> Option<QueueUse> {
+    let queue = Values::check(document.section(&keys::QUEUE), directory, findings);
+    let (max_entries, max_bytes) = (queue.number("max_entries"), queue.number("max_size"));
+    let is_required = queue.choice("when_unusable") != "continue";
+    let Some(data_dir) = data_dir else {
+        if queue.was_given("enabled") && queue.flag("enabled") {
+            let what = "needs a place on disk";
+            queue.problem(findings, "enabled", what, "set data_dir to a directory that the relay may write to");
+        }
+        return None;
+    };
+    let settings = QueueSettings { directory: data_dir.to_owned(), max_entries, max_bytes };
+    queue.flag("enabled").then_some(QueueUse { settings, is_required })
 }
 
 fn memory(document: &mut Document, directory: &Path, findings: &mut Findings) -> Option<MemorySettings> {

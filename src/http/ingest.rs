@@ -17,6 +17,7 @@ use super::{Edge, SEND_PUSH, push, routes};
 use crate::admission::{Admitted, Caller, Proven, Refusal, RefusalKind};
 use crate::notification::{Notification, TargetName};
 use crate::outcome::{Outcome, Report};
+use crate::relay::When;
 use crate::telemetry::log;
 
 /// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
@@ -114,6 +115,7 @@ impl Edge {
             let proof = proven.map_err(|refusal| self.refused(refusal))?;
             Ok(Signed { server: proof.server_id().clone(), id: headers.id(), proof })
         };
+        let later = headers.prefer_to_hear_soon() && self.relay.has_queue();
         let admit = |proven: Proven, target: &TargetName| {
             self.admission.may_push_to(&proven, target).map_err(|refusal| self.refused(refusal))?;
             if !self.relay.knows(target) {
@@ -124,7 +126,10 @@ impl Edge {
                 let (server, target) = (notification.server_id.clone(), notification.target.clone());
                 let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
                 match self.admission.admit_proven(&proven, notification, |push| self.relay.is_repeat(push)) {
-                    Ok(admitted) => Either::Left(self.relay.report(admitted, within)),
+                    Ok(admitted) => {
+                        let when = if later { When::Later } else { When::Now(within) };
+                        Either::Left(self.relay.report(admitted, when))
+                    }
                     Err(refusal) => {
                         self.metrics.refusal(refusal.label());
                         log::refusal_line(&subject, refusal.label());
@@ -134,7 +139,7 @@ impl Edge {
             })
         };
         let claimed = headers.server().unwrap_or_default();
-        native::send(&self.gate, &self.native, &self.metrics, claimed, body, verify, admit).await
+        native::send(&self.gate, &self.native, &self.metrics, claimed, later, body, verify, admit).await
     }
 
     fn refused(&self, refusal: Refusal) -> ApiError {

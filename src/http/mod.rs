@@ -183,6 +183,10 @@ impl Edge {
                 let relay = Arc::clone(&edge.relay);
                 move || relay.memory()
             }),
+            has_queue: Box::new({
+                let relay = Arc::clone(&edge.relay);
+                move || relay.has_queue()
+            }),
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),

@@ -75,12 +75,15 @@ impl Native {
 /// Answers a request to send.
 ///
 /// `claimed` is who says that it sends, for the log. `verify` sees the body exactly as it came and says who sends. `admit` says whether this server may send to this target,
-/// and if so, how one notification is delivered: within the time it is given.
+/// and if so, how one notification is delivered: within the time it is given. `later` says that this is only to disk, as the
+/// caller would have it.
+#[allow(clippy::too_many_arguments, reason = "the steps of one request")]
 pub(super) async fn send<B, V, P, A, D, F>(
     gate: &Gate,
     native: &Native,
     metrics: &Metrics,
     claimed: &str,
+    later: bool,
     body: B,
     verify: V,
     admit: A,
@@ -94,7 +97,8 @@ where
 {
     let deadline = Instant::now() + native.deadline;
     match decide(gate, native, metrics, body, verify, admit, deadline).await {
-        Ok(answer) => answer,
+        Ok(results) if later => answer::in_hand(results),
+        Ok(results) => answer::dealt_with(results),
         Err(error) => {
             if error.is_bad_request() {
                 metrics.bad_request();
@@ -120,7 +124,7 @@ async fn decide<B, V, P, A, D, F>(
     verify: V,
     admit: A,
     deadline: Instant,
-) -> Result<Answer, ApiError>
+) -> Result<Vec<u8>, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
     V: FnOnce(&[u8]) -> Result<Signed<P>, ApiError>,

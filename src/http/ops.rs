@@ -13,6 +13,7 @@ use super::Build;
 use super::answer::{self, Answer};
 use super::limits::Gate;
 use crate::notification::Compatibility;
+use crate::delivery::breaker::Position;
 use crate::relay::TargetReadiness;
 use crate::relay::memory::MemoryState;
 use crate::shutdown::Shutdown;
@@ -30,6 +31,8 @@ pub(super) struct Ops {
     pub(super) readiness: Box<dyn Fn() -> Vec<TargetReadiness> + Send + Sync>,
     /// Asked at each scrape; `None` where nothing is remembered.
     pub(super) memory: Box<dyn Fn() -> Option<MemoryState> + Send + Sync>,
+    /// Whether what cannot be delivered can be put on disk now.
+    pub(super) has_queue: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
@@ -72,7 +75,7 @@ fn version(build: &Build, compatibility: Compatibility) -> Answer {
 
 async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
     let targets = (ops.readiness)();
-    let (status, report) = report(&targets, ops.shutdown.has_begun());
+    let (status, report) = report(&targets, (ops.has_queue)(), ops.shutdown.has_begun());
     answer::json(status, json(&report))
 }
 
@@ -83,8 +86,24 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     }
     for target in (ops.readiness)() {
         ops.metrics.set_target(&target.name, target.problem.is_none(), target.credential_expires_at);
+        if !target.left_out {
+            let (breaker, guard) = (level(target.breaker), target.removals_withheld.is_some());
+            ops.metrics.queue().set_protection(&target.name, breaker, guard, target.rate_limit);
+        }
+        if let Some(waiting) = target.waiting {
+            ops.metrics.queue().set_waiting(&target.name, waiting);
+        }
     }
     answer::with_body(StatusCode::OK, EXPOSITION, ops.metrics.render())
+}
+
+/// As the metric has it.
+fn level(breaker: Position) -> i64 {
+    match breaker {
+        Position::Closed => 0,
+        Position::HalfOpen => 1,
+        Position::Open => 2,
+    }
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -110,6 +129,18 @@ struct TargetReport<'a> {
     last_attempt: Option<LastReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential_expires_at: Option<u64>,
+    /// `half_open` or `open`; absent while the target is asked as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<&'static str>,
+    /// Why removals of device tokens are withheld; absent while they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removals_withheld: Option<&'a str>,
+    /// Notifications a second; absent while there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<f64>,
+    /// Notifications that wait on disk; absent without a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,16 +151,19 @@ struct LastReport {
     seconds_ago: u64,
 }
 
-/// Ready as long as one target can deliver: with a broken target beside a working one, taking the relay out of service
+/// Ready as long as one target can deliver, or what cannot be delivered can wait on disk: a relay that is taken out of service
+/// takes nothing, and chat servers do not repeat what nobody took. With a broken target beside a working one, taking the relay out of service
 /// would silence both. Not with one that could not be set up: that is a mistake of this start, which a rollout that waits
 /// for readiness must not spread, and nothing but another start mends it.
-fn report(targets: &[TargetReadiness], draining: bool) -> (StatusCode, Report<'_>) {
+fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (StatusCode, Report<'_>) {
     let (status, word) = if draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else if targets.iter().any(|target| target.left_out) {
         (StatusCode::SERVICE_UNAVAILABLE, "a target could not be set up")
     } else if targets.iter().any(|target| target.problem.is_none()) {
         (StatusCode::OK, "ready")
+    } else if has_queue && !targets.is_empty() {
+        (StatusCode::OK, "no target can deliver: notifications wait on disk")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no target can deliver")
     };
@@ -146,6 +180,13 @@ fn report(targets: &[TargetReadiness], draining: bool) -> (StatusCode, Report<'_
                 seconds_ago: last.seconds_ago,
             }),
             credential_expires_at: target.credential_expires_at,
+            breaker: match target.breaker {
+                Position::Closed => None,
+                other => Some(other.label()),
+            },
+            removals_withheld: target.removals_withheld.as_deref(),
+            rate_limit: target.rate_limit,
+            waiting: target.waiting.map(|waiting| waiting.waiting),
         })
         .collect();
     (status, Report { status: word, targets })

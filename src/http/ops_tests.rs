@@ -13,6 +13,10 @@ fn target(name: &str, problem: Option<&str>) -> TargetReadiness {
         left_out: false,
         last: None,
         credential_expires_at: None,
+        breaker: Position::Closed,
+        removals_withheld: None,
+        rate_limit: None,
+        waiting: None,
     }
 }
 
@@ -32,6 +36,7 @@ async fn serving_as(
     let (metrics, shutdown) = (Arc::new(testing::metrics()), Shutdown::new());
     let ops = Ops {
         memory: Box::new(|| None),
+        has_queue: Box::new(|| false),
         readiness: Box::new(move || targets.clone()),
         gate: Arc::new(Gate::new(&testing::settings(), Arc::clone(&metrics))),
         metrics,
@@ -107,7 +112,7 @@ fn the_report_says_what_is_known_of_each_target() {
         ..target("apple_rn", Some("APNs says BadTopic"))
     };
     let targets = [broken, target("apple_rnbeta", None)];
-    let (_, report) = report(&targets, false);
+    let (_, report) = report(&targets, false, false);
     assert_eq!(
         serde_json::to_value(&report).unwrap(),
         serde_json::json!({
@@ -146,7 +151,7 @@ async fn a_scrape_shows_each_target_as_it_is_now() {
 
 #[tokio::test]
 async fn metrics_that_nobody_wants_are_a_path_like_any_that_is_not_there() {
-    let (server, _) = serving_as(vec![], Compatibility::Strict, false).await;
+    let (server, _) = serving_as(vec![], Compatibility::Strict, false, false).await;
     let missing = get(&server, "/nothing").await;
     for request in ["GET", "HEAD", "POST"] {
         let reply = server.ask(&format!("{request} /metrics HTTP/1.1\r\nhost: x\r\n\r\n")).await;

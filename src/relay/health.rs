@@ -28,16 +28,6 @@ pub struct LastAttempt {
     pub seconds_ago: u64,
 }
 
-/// What a verdict changes about a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    None,
-    /// Its credentials are refused, and were not by the verdict before.
-    Broke,
-    /// It delivers, and its credentials were refused by the verdict before.
-    Mended,
-}
-
 /// The memory of one target.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -61,7 +51,7 @@ impl Health {
     }
 
     /// Takes note of a verdict.
-    pub(super) fn record(&self, verdict: &Verdict) -> Turn {
+    pub(super) fn record(&self, verdict: &Verdict) {
         match verdict {
             Verdict::Retry { scope: Scope::Phone | Scope::Quota, .. } => {}
             Verdict::Retry { .. } => {
@@ -76,12 +66,13 @@ impl Health {
             broken: matches!(verdict, Verdict::TargetBroken { .. }),
             at: self.clock.now(),
         };
-        let before = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(last);
-        match (before.is_some_and(|before| before.broken), verdict) {
-            (false, Verdict::TargetBroken { .. }) => Turn::Broke,
-            (true, Verdict::Delivered) => Turn::Mended,
-            _ => Turn::None,
-        }
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(last);
+    }
+
+    /// What was known about credentials that are no longer used.
+    pub(super) fn forget(&self) {
+        self.trouble_in_a_row.store(0, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     pub(super) fn last(&self) -> Option<LastAttempt> {

@@ -283,6 +283,13 @@ impl Memory {
             || requests.in_flight.contains_key(&identity)
     }
 
+    /// What waited on disk was delivered: a receipt may come for it now.
+    pub fn delivered_late(&self, ack_id: &str, platform: Platform) {
+        if self.expect_receipt(self.hashes.ack(ack_id), platform) {
+            self.warn_once_of_the_bound();
+        }
+    }
+
     /// Takes note of a phone's receipt, which names the id alone.
     pub fn receipt(&self, ack_id: &str) -> Receipt {
         let ack = self.hashes.ack(ack_id);
@@ -377,7 +384,8 @@ impl Pending<'_> {
     pub fn settle(mut self, verdict: &Verdict, outcome: &Outcome, acknowledged_by: Option<Platform>) {
         let memory = self.memory;
         let Some(Named { identity, ack, claimed }) = self.named.take() else { return };
-        let kept = if is_remembered(verdict) { memory.texts.number(outcome) } else { None };
+        // What is on disk is dealt with: a repeat must not go there a second time.
+        let kept = if *outcome == Outcome::Queued || is_remembered(verdict) { memory.texts.number(outcome) } else { None };
         // First of all: the phone may have the push already. A receipt that overtakes this is unknown; it would have to make
         // its way over the chat server faster than the provider's answer came here.
         let mut early = match acknowledged_by {

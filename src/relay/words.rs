@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::Run;
+use super::attempts::{Run, Stopped};
+use crate::delivery::removal_cause::{Cause, likely_cause};
 use crate::notification::{Notification, Platform, TargetName};
 use crate::outcome::{Outcome, Reason, Verdict};
 
@@ -52,13 +53,13 @@ fn missing_platform(target: &str, server: &str) -> Outcome {
 
 /// What became of a push, in words an operator can act on.
 pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Outcome {
-    let provider = match platform {
-        Platform::Apple => "APNs",
-        Platform::Android => "FCM",
-    };
-    let text = match &run.verdict {
+    let provider = provider(platform);
+    let text = match &run.last.verdict {
         Verdict::Delivered => return Outcome::Delivered,
         Verdict::Remove { .. } => return Outcome::Remove,
+        Verdict::Retry { reason, .. } if run.stopped == Some(Stopped::Breaker) => format!(
+            "{provider} could not be reached of late ({reason}), so it is left alone for a while: try again later"
+        ),
         Verdict::Retry { reason, .. } => format!(
             "{provider} could not take it now ({reason}; {}): try again later",
             attempts_in_words(run.attempts, run.elapsed)
@@ -73,12 +74,24 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
                  the relay's operator must correct them, /readyz says more"
             )
         }
-        Verdict::Rejected { reason } if run.answered => format!("{provider} refused this notification ({reason})"),
+        Verdict::Rejected { reason } if run.last.answered => format!("{provider} refused this notification ({reason})"),
         Verdict::Rejected { reason } => {
             format!("{provider} cannot take this notification, so it was not sent ({reason})")
         }
     };
     Outcome::Failed { text: Cow::Owned(text) }
+}
+
+/// The provider calls the token dead, and so many others that the relay does not believe it.
+pub(super) fn withheld(platform: Platform, target: &TargetName, reason: Reason) -> Outcome {
+    let provider = provider(platform);
+    let Cause { cause, remedy } = likely_cause(reason);
+    Outcome::Failed {
+        text: Cow::Owned(format!(
+            "{provider} does not know this device token ({reason}), and says so of so many tokens of target {target} that the \
+             relay's settings are the likelier cause: {cause}. Keep the token; the relay's operator: {remedy}"
+        )),
+    }
 }
 
 /// A repeat of a request that was given up without an outcome.
@@ -93,6 +106,13 @@ pub(super) fn first_is_late() -> Outcome {
     Outcome::Failed { text: Cow::Borrowed("the same request came before and is still being sent: try again later") }
 }
 
+fn provider(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Apple => "APNs",
+        Platform::Android => "FCM",
+    }
+}
+
 fn attempts_in_words(attempts: u32, elapsed: Duration) -> String {
     let plural = if attempts == 1 { "" } else { "s" };
     format!("{attempts} attempt{plural} in {:.1} s", elapsed.as_secs_f64())
@@ -103,9 +123,9 @@ fn attempts_in_words(attempts: u32, elapsed: Duration) -> String {
 pub(super) fn reference_outcome(outcome: Outcome, run: &Run, platform: Platform) -> Outcome {
     let Outcome::Failed { text } = outcome else { return outcome };
     let text = match platform {
-        Platform::Apple if run.answered => Cow::Borrowed(OTHER_ANSWER),
+        Platform::Apple if run.last.answered => Cow::Borrowed(OTHER_ANSWER),
         Platform::Apple => Cow::Borrowed(NO_ANSWER),
-        Platform::Android => Cow::Owned(format!("{}: {text}", run.verdict.reason().unwrap_or_default())),
+        Platform::Android => Cow::Owned(format!("{}: {text}", run.last.verdict.reason().unwrap_or_default())),
     };
     Outcome::Failed { text }
 }
@@ -113,18 +133,22 @@ pub(super) fn reference_outcome(outcome: Outcome, run: &Run, platform: Platform)
 /// The reason a failure is counted with, where alert rules for the reference may name it. For other failures ours is the
 /// provider's word, as the reference's is, or says more.
 pub(super) fn reference_reason(run: &Run, platform: Platform) -> Option<Reason> {
-    if platform == Platform::Apple && !run.answered { Some(NO_ANSWER_REASON) } else { run.verdict.reason() }
+    if platform == Platform::Apple && !run.last.answered { Some(NO_ANSWER_REASON) } else { run.last.verdict.reason() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Scope;
+    use crate::outcome::{Attempt, Scope};
+
+    fn attempt(verdict: Verdict, answered: bool) -> Attempt {
+        if answered { Attempt::answered(verdict) } else { Attempt::unanswered(verdict) }
+    }
 
     #[test]
     fn the_caller_is_told_what_an_operator_can_act_on() {
         let told = |verdict: Verdict, platform| {
-            let run = Run { verdict, answered: true, attempts: 3, elapsed: Duration::from_millis(3_240) };
+            let run = Run { last: attempt(verdict, true), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
             match outcome(&run, platform, &TargetName::new("apple_rn")) {
                 Outcome::Failed { text } => text.into_owned(),
                 other => format!("{other:?}"),
@@ -198,13 +222,13 @@ mod tests {
             ),
         ];
         for (verdict, answered, platform, text, reason) in table {
-            let run = Run { verdict, answered, attempts: 3, elapsed: Duration::from_millis(3_240) };
+            let run = Run { last: attempt(verdict, answered), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
             let outcome = reference_outcome(outcome(&run, platform, &TargetName::new("x")), &run, platform);
             assert_eq!(outcome, Outcome::Failed { text: text.into() });
             assert_eq!(reference_reason(&run, platform), Some(reason));
         }
         for outcome in [Outcome::Delivered, Outcome::Remove] {
-            let run = Run { verdict: Verdict::Delivered, answered: true, attempts: 1, elapsed: Duration::ZERO };
+            let run = Run { last: attempt(Verdict::Delivered, true), attempts: 1, elapsed: Duration::ZERO, stopped: None };
             assert_eq!(reference_outcome(outcome.clone(), &run, apple), outcome);
         }
     }

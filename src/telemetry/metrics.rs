@@ -16,6 +16,7 @@ use prometheus::{
 
 use super::figures::{self, Figure};
 use super::log::DroppedLines;
+use super::queue::QueueMetrics;
 use super::repeats::Repeats;
 use super::series::{ByPush, counters, registered};
 use crate::notification::{Platform, PushKind, TargetName, Transport};
@@ -61,6 +62,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     overload: IntCounter,
     repeats: Repeats,
+    queue: QueueMetrics,
     throttled: IntCounter,
     connections: Connections,
     target_ready: IntGaugeVec,
@@ -170,6 +172,7 @@ impl Metrics {
             in_flight: gauge("pushrelay_in_flight", "Requests being worked on"),
             overload: counter("pushrelay_overload_total", "Requests turned away because too many were being worked on"),
             repeats: Repeats::register(r),
+            queue: QueueMetrics::register(r),
             throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: Connections::register(r),
             target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
@@ -262,6 +265,11 @@ impl Metrics {
     /// Requests that came before, and receipts.
     pub fn repeats(&self) -> &Repeats {
         &self.repeats
+    }
+
+    /// Notifications that wait on disk, and what keeps targets from being asked.
+    pub fn queue(&self) -> &QueueMetrics {
+        &self.queue
     }
 
     /// A request was turned away because its client asks more often than it may.

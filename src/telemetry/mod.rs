@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 #[cfg(target_os = "linux")]
 mod process;
+pub mod queue;
 pub mod repeats;
 mod series;
 mod sink;

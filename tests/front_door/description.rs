@@ -238,7 +238,7 @@ async fn the_requests_in_it_are_understood() {
             let headers = if path == NOTIFICATIONS { servers.headers(BOT, &id, &body) } else { vec![] };
             let said = ask_with(&description, &scene, path, &headers, body.clone()).await;
             if path == NOTIFICATIONS {
-                assert!(said.body.contains(r#""counts":{"delivered":0,"failed":0,"unregistered":0}"#), "{said:?}");
+                assert!(said.body.contains(r#""counts":{"delivered":0,"failed":0,"queued":0,"unregistered":0}"#), "{said:?}");
                 assert!(!said.body.contains("failed\",") && said.body.contains("\"delivered\"}"), "{body}: {said:?}");
             } else {
                 assert_eq!(said.body, r#"{"status":"OK"}"#, "{body}");
@@ -518,6 +518,17 @@ async fn conversation(description: &Value, top: &'static str) -> BTreeSet<Said> 
     }
     signed_conversation(description, &scene, &servers, &mut said).await;
     limited_conversation(description, top, &mut said).await;
+
+    let with_queue = match top {
+        "" => "data_dir = \"data\"\n",
+        _ => "compatibility = \"strict\"\ndata_dir = \"data\"\n",
+    };
+    let tables = servers.tables.clone();
+    let waiting = Scene::new(Plan { top: with_queue, tables, ..Plan::default() }).await;
+    let body = message("post-22", &["a1"]);
+    let mut headers = servers.headers(BOT, "m-1", &body);
+    headers.push(("prefer", "respond-async".to_owned()));
+    said.insert(ask_with(description, &waiting, NOTIFICATIONS, &headers, body).await);
 
     let full = Scene::new(Plan { top, tables: "[http]\nmax_in_flight = 1".to_owned(), ..Plan::default() }).await;
     full.simulator.faults().add(Fault::new(Action::Hold)).unwrap();

@@ -60,7 +60,7 @@ async fn a_program_reaches_each_of_its_devices_whichever_way_it_signs() {
         let (code, answer) = program.notify("m-1", &alert(&devices)).await;
         assert_eq!(
             (code, &answer["counts"]),
-            (200, &json!({"delivered": 40, "unregistered": 1, "failed": 0})),
+            (200, &json!({"delivered": 40, "queued": 0, "unregistered": 1, "failed": 0})),
             "{answer}"
         );
         assert_eq!(answer["id"], "m-1", "the signature's id, where the message has none");
@@ -123,7 +123,7 @@ async fn a_program_has_the_limits_of_its_server() {
 
     let program = Program::with(WebhookSigningKey::generate_symmetric(), "", "daily_quota = 3").await;
     let (code, answer) = program.notify("m-1", &alert(&(0..5).map(apple_token).collect::<Vec<_>>())).await;
-    assert_eq!((code, &answer["counts"]), (200, &json!({"delivered": 3, "unregistered": 0, "failed": 2})), "{answer}");
+    assert_eq!((code, &answer["counts"]), (200, &json!({"delivered": 3, "queued": 0, "unregistered": 0, "failed": 2})), "{answer}");
     let failed = answer["results"].as_array().unwrap().iter().find(|result| result["status"] == "failed").unwrap();
     assert_eq!((&failed["reason"], &failed["retryable"]), (&json!("daily_quota"), &json!(true)));
 }

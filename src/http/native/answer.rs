@@ -1,10 +1,11 @@
 //! What became of each device. A device is named by its place in the request: a token is private, and an answer may end up
 //! in a log.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::http::answer::{self, Answer};
+use crate::http::signed::RESPOND_ASYNC;
 use crate::outcome::{Outcome, Reason, Report};
 
 #[derive(Serialize)]
@@ -35,9 +36,21 @@ struct Counts {
     failed: usize,
 }
 
+/// The answer when each device has been dealt with.
+pub(super) fn dealt_with(results: Vec<u8>) -> Answer {
+    answer::json(StatusCode::OK, results)
+}
+
+/// The answer to a caller that would rather not wait: the relay will deal with each device that is `queued`.
+pub(super) fn in_hand(results: Vec<u8>) -> Answer {
+    let mut answer = answer::json(StatusCode::ACCEPTED, results);
+    answer.headers_mut().insert("preference-applied", HeaderValue::from_static(RESPOND_ASYNC));
+    answer
+}
+
 /// One line for each device that was asked for. `places` says where in `reports` each one's report is: a device that was
 /// named twice was sent to once.
-pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Answer {
+pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Vec<u8> {
     let mut counts = Counts::default();
     let results = places
         .iter()
@@ -66,5 +79,5 @@ pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Answer 
         })
         .collect();
     let body = Body { id, results, counts };
-    answer::json(StatusCode::OK, serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON"))
+    serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON")
 }

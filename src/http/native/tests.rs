@@ -61,7 +61,7 @@ async fn setup() -> Setup {
                 }),
             }
         };
-        send(&gate, &own_native, &own_metrics, "chat-1", request.into_body(), verify, admit).await
+        send(&gate, &own_native, &own_metrics, "chat-1", false, request.into_body(), verify, admit).await
     };
     let router = Router::new().route(NOTIFICATIONS, post(handler));
     Setup { server: Server::start(router).await, metrics, native, delivered }
@@ -104,7 +104,7 @@ async fn each_device_has_its_outcome_in_the_order_of_the_request_and_no_token_is
             {"device": 1, "status": "unregistered", "reason": "Unregistered"},
             {"device": 2, "status": "delivered"},
         ],
-        "counts": {"delivered": 2, "unregistered": 1, "failed": 0},
+        "counts": {"delivered": 2, "queued": 0, "unregistered": 1, "failed": 0},
     });
     assert_eq!(serde_json::from_str::<Value>(&reply.body).unwrap(), expected);
     assert_eq!(setup.delivered.load(Ordering::Relaxed), 2, "one that was named twice was sent to once");
@@ -316,7 +316,7 @@ mod through_the_relay {
             let answer = stage
                 .ask(&json!({"target": target, "devices": devices, "kind": "alert", "title": "t", "body": "b"}))
                 .await;
-            assert_eq!(answer["counts"], json!({"delivered": 499, "unregistered": 1, "failed": 0}));
+            assert_eq!(answer["counts"], json!({"delivered": 499, "queued": 0, "unregistered": 1, "failed": 0}));
             for (place, result) in answer["results"].as_array().unwrap().iter().enumerate() {
                 let status = if place == 17 { "unregistered" } else { "delivered" };
                 assert_eq!((&result["device"], &result["status"]), (&json!(place), &json!(status)));

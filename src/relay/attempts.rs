@@ -1,0 +1,150 @@
+//! The attempts at one notification while its caller waits.
+
+use std::time::Duration;
+
+use super::target::Target;
+use super::{Relay, Remembered};
+use crate::delivery::DeliverySettings;
+use crate::delivery::breaker::Pass;
+use crate::delivery::policy::{self, Next, Tried};
+use crate::outcome::{Attempt, Reason, Scope, Verdict};
+use crate::sender::{Prepared, Sender};
+
+/// How the attempts at one notification went.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The last one, or what kept it from being made.
+    pub(super) last: Attempt,
+    pub(super) attempts: u32,
+    pub(super) elapsed: Duration,
+    /// Why it was not tried, or not tried further.
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// Why a notification was not tried, or not tried further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The target's breaker is open.
+    Breaker,
+    /// The provider's quota is met.
+    Pace,
+    /// The relay is about to end.
+    Shutdown,
+    /// The caller did not want to wait.
+    AskedFor,
+}
+
+/// The target is given less than there is.
+const PACED: Reason = "quota_pace";
+
+/// Nothing was tried yet, as the caller wished.
+const ASKED_FOR: Reason = "respond_async";
+
+impl Run {
+    /// Its token was found dead while an earlier notification to it waited on disk.
+    pub(super) fn found_dead(reason: Reason) -> Self {
+        Self::without_attempt(Verdict::Remove { reason, ambiguous: false }, None)
+    }
+
+    pub(super) fn asked_for_later() -> Self {
+        let verdict = Verdict::Retry { reason: ASKED_FOR, after: None, scope: Scope::Target, unprocessed: true };
+        Self::without_attempt(verdict, Some(Stopped::AskedFor))
+    }
+
+    fn without_attempt(verdict: Verdict, stopped: Option<Stopped>) -> Self {
+        Self { last: Attempt::unanswered(verdict), attempts: 0, elapsed: Duration::ZERO, stopped }
+    }
+
+    fn stopped(verdict: Verdict, tried: Tried, stopped: Stopped) -> Self {
+        let Tried { attempts, elapsed, .. } = tried;
+        Self { last: Attempt::unanswered(verdict), attempts, elapsed, stopped: Some(stopped) }
+    }
+
+    /// Whether trying later may help: the trouble passes by itself, or an operator ends it.
+    pub(super) fn may_wait(&self) -> bool {
+        match self.last.verdict {
+            Verdict::Retry { .. } | Verdict::TargetBroken { .. } | Verdict::NewCredential { .. } => true,
+            Verdict::Delivered | Verdict::Remove { .. } | Verdict::Rejected { .. } => false,
+        }
+    }
+
+    /// For a metric: why it went to the queue.
+    pub(super) fn why(&self) -> &'static str {
+        match (self.stopped, &self.last.verdict) {
+            (Some(Stopped::Breaker), _) => "breaker",
+            (Some(Stopped::Pace), _) => "quota",
+            (Some(Stopped::Shutdown), _) => "shutdown",
+            (Some(Stopped::AskedFor), _) => "asked_for",
+            (None, Verdict::TargetBroken { .. } | Verdict::NewCredential { .. }) => "credentials",
+            (None, _) => "trouble",
+        }
+    }
+}
+
+impl Relay {
+    /// Tries until the provider has decided or the deadline is near. One that `may_wait` on disk is given up for now as soon
+    /// as waiting here makes no sense.
+    pub(super) async fn attempt(
+        &self,
+        target: &Target,
+        sender: &Sender,
+        prepared: &Prepared,
+        subject: &Remembered,
+        deadline: &Duration,
+        may_wait: bool,
+    ) -> Run {
+        let started = self.clock.now();
+        let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
+        loop {
+            let probe = match target.breaker.admit() {
+                Pass::Closed => None,
+                Pass::Probe(probe) => Some(probe),
+                Pass::Refused(refused) => return Run::stopped(refused.opened_by, tried, Stopped::Breaker),
+            };
+            if let Err(wait) = target.pace.admit(self.clock.now()) {
+                if may_wait || tried.elapsed.saturating_add(wait) >= *deadline {
+                    let verdict =
+                        Verdict::Retry { reason: PACED, after: Some(wait), scope: Scope::Quota, unprocessed: true };
+                    return Run::stopped(verdict, tried, Stopped::Pace);
+                }
+                drop(probe);
+                self.clock.sleep(wait).await;
+                tried.elapsed = self.clock.now() - started;
+                continue;
+            }
+            let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
+            let attempt = sender.attempt(prepared, timeout).await;
+            let ended = self.clock.now();
+            let attempt_took = (ended - started).saturating_sub(tried.elapsed);
+            tried.attempts += 1;
+            tried.elapsed = ended - started;
+            target.metrics.attempt(&attempt.verdict, attempt_took);
+            target.record(&attempt, probe, ended);
+            // Made anew: before the loop it would lie in the future of each push in flight while it waits.
+            let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
+            let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
+                let Tried { attempts, elapsed, .. } = tried;
+                return Run { last: target.settled(attempt, ended), attempts, elapsed, stopped: None };
+            };
+            self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
+            tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });
+            if !after.is_zero() && !self.pause(after, may_wait).await {
+                return Run::stopped(attempt.verdict, tried, Stopped::Shutdown);
+            }
+            tried.elapsed = self.clock.now() - started;
+        }
+    }
+
+    /// Waits; less long if the relay is about to end and the notification can wait on disk instead. Says whether it waited.
+    async fn pause(&self, pause: Duration, may_wait: bool) -> bool {
+        if !may_wait {
+            self.clock.sleep(pause).await;
+            return true;
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.begun() => false,
+            () = self.clock.sleep(pause) => true,
+        }
+    }
+}

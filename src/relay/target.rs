@@ -1,0 +1,234 @@
+//! One configured target as the relay sees it: who sends, how it has been of late, and what keeps it from being asked.
+//!
+//! The decisions are in `delivery`; this module asks for them and tells the operator when one changes something.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::health::{Health, LastAttempt};
+use crate::clock::Clock;
+use crate::delivery::breaker::{self, Breaker, BreakerSettings, Position, Probe, Why};
+use crate::delivery::pace::{self, Pace};
+use crate::delivery::removal_cause::{Cause, likely_cause};
+use crate::delivery::removal_guard::{self, RemovalGuard, RemovalGuardSettings, Ruling};
+use crate::notification::{Platform, TargetName};
+use crate::outcome::{Attempt, Verdict};
+use crate::sender::{LeftOut, Sender};
+use crate::telemetry::metrics::{Metrics, TargetMetrics};
+use crate::telemetry::queue::Waiting;
+
+/// An app at a provider.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) name: TargetName,
+    pub(super) platform: Platform,
+    /// Replaced when its credentials are: what was prepared by one is attempted by the same one.
+    pub(super) sender: ArcSwap<Sender>,
+    pub(super) health: Health,
+    pub(super) breaker: Breaker,
+    /// Absent if removals are never withheld.
+    pub(super) guard: Option<RemovalGuard>,
+    pub(super) pace: Pace,
+    pub(super) metrics: TargetMetrics,
+    /// Told when the target may be asked again: what waits on disk need not wait for its probe.
+    pub(super) resumed: Notify,
+    counts: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// What an operator should know about one target.
+#[derive(Clone, Debug)]
+pub struct TargetReadiness {
+    /// Its name.
+    pub name: TargetName,
+    /// Whose phones it reaches.
+    pub platform: Platform,
+    /// What keeps it from delivering, in words; `None` if nothing does.
+    pub problem: Option<String>,
+    /// It could not be set up: its problem lasts as long as the process.
+    pub left_out: bool,
+    /// How the last attempt ended; `None` before the first.
+    pub last: Option<LastAttempt>,
+    /// Seconds after the Unix epoch at which the credential stops working by itself.
+    pub credential_expires_at: Option<u64>,
+    /// Whether it is asked.
+    pub breaker: Position,
+    /// Why removals of device tokens are withheld now, in words; `None` if they are not.
+    pub removals_withheld: Option<String>,
+    /// Notifications a second that it is given since its provider's quota was met; `None` if as many as there are.
+    pub rate_limit: Option<f64>,
+    /// What waits for it on disk; `None` without a queue.
+    pub waiting: Option<Waiting>,
+}
+
+impl TargetReadiness {
+    pub(super) fn left_out(left_out: &LeftOut, problem: &str) -> Self {
+        Self {
+            name: left_out.name.clone(),
+            platform: left_out.platform,
+            // What exactly is in the log: names of files are nothing for whoever reaches a probe.
+            problem: Some(problem.to_owned()),
+            left_out: true,
+            last: None,
+            credential_expires_at: None,
+            breaker: Position::Closed,
+            removals_withheld: None,
+            rate_limit: None,
+            waiting: None,
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn readiness(&self, waiting: Option<Waiting>) -> TargetReadiness {
+        let sender = self.sender.load();
+        let now = self.clock.now();
+        TargetReadiness {
+            name: self.name.clone(),
+            platform: self.platform,
+            problem: sender.credential_problem().or_else(|| self.health.problem()),
+            left_out: false,
+            last: self.health.last(),
+            credential_expires_at: sender.credential_expires_at(),
+            breaker: self.breaker.state().position,
+            removals_withheld: self.guard.as_ref().and_then(|guard| withholding(guard, now)),
+            rate_limit: self.pace.state(now).per_second,
+            waiting,
+        }
+    }
+
+    pub(super) fn new(
+        name: TargetName,
+        sender: Sender,
+        breaker: &BreakerSettings,
+        guard: Option<&RemovalGuardSettings>,
+        clock: &Clock,
+        counts: &Arc<Metrics>,
+    ) -> Self {
+        let platform = sender.platform();
+        Self {
+            metrics: counts.target(&name, platform),
+            name,
+            platform,
+            sender: ArcSwap::from_pointee(sender),
+            health: Health::new(clock.clone()),
+            breaker: Breaker::new(breaker.clone(), clock.clone()),
+            guard: guard.map(|settings| RemovalGuard::new(settings.clone(), clock.now())),
+            pace: Pace::new(clock.now()),
+            resumed: Notify::new(),
+            counts: Arc::clone(counts),
+            clock: clock.clone(),
+        }
+    }
+
+    /// Takes note of an attempt, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
+    /// was the one that was to find that out.
+    pub(super) fn record(&self, attempt: &Attempt, probe: Option<Probe<'_>>, now: Instant) {
+        self.health.record(&attempt.verdict);
+        self.tell_of_pace(self.pace.record(attempt, now));
+        self.tell_of_breaker(match probe {
+            Some(probe) => probe.report(attempt),
+            None => self.breaker.record(attempt),
+        });
+    }
+
+    fn tell_of_breaker(&self, turn: breaker::Turn) {
+        let target = self.name.as_str();
+        match turn {
+            breaker::Turn::None => {}
+            breaker::Turn::Opened { reason, why: Why::Credentials, pause } => {
+                self.counts.queue().breaker_opened(&self.name, "credentials");
+                tracing::error!(
+                    target,
+                    reason,
+                    next_try_s = pause.as_secs_f64(),
+                    "the provider does not accept this target's credentials or topic: no push to it can arrive; \
+                     correct key, certificate, topic or project"
+                );
+            }
+            breaker::Turn::Opened { reason, why: Why::Trouble, pause } => {
+                self.counts.queue().breaker_opened(&self.name, "trouble");
+                tracing::warn!(
+                    target,
+                    reason,
+                    next_try_s = pause.as_secs_f64(),
+                    "one attempt after the other has failed: the provider is left alone for a while"
+                );
+            }
+            breaker::Turn::Closed { was_open_for } => {
+                self.resumed.notify_one();
+                tracing::info!(target, after_s = was_open_for.as_secs_f64(), "the target delivers again");
+            }
+        }
+    }
+
+    fn tell_of_pace(&self, turn: pace::Turn) {
+        let target = self.name.as_str();
+        match turn {
+            pace::Turn::None => {}
+            pace::Turn::Slowed { per_second, pause } => tracing::warn!(
+                target,
+                per_second,
+                pause_s = pause.as_secs_f64(),
+                "the provider's quota is met: nothing is sent until the pause is over, and then only so much"
+            ),
+            pace::Turn::Lifted => tracing::info!(target, "as much as comes is sent again"),
+        }
+    }
+
+    /// Whether a removal is told to whoever sent to the token, and tells an operator when that changes.
+    pub(super) fn rule(&self, attempt: &Attempt, now: Instant) -> Ruling {
+        let Some(guard) = &self.guard else { return Ruling::Stands };
+        let (ruling, turn) = guard.decide(attempt, now);
+        let target = self.name.as_str();
+        match turn {
+            removal_guard::Turn::None => {}
+            removal_guard::Turn::Began { reason } => {
+                let Cause { cause, remedy } = likely_cause(reason);
+                tracing::error!(
+                    target,
+                    reason,
+                    cause,
+                    remedy,
+                    "so many device tokens are said to be dead that it is not believed: no chat server is told to forget any"
+                );
+            }
+            removal_guard::Turn::Ended { lasted, withheld } => {
+                let lasted_s = lasted.as_secs_f64();
+                tracing::info!(target, lasted_s, withheld, "device tokens that are said to be dead are removed again");
+            }
+        }
+        if matches!(ruling, Ruling::Withheld { .. }) {
+            self.counts.queue().withheld(&self.name);
+        }
+        ruling
+    }
+
+    /// The last attempt as it stands: a credential that was just renewed and is refused again is not old but wrong.
+    pub(super) fn settled(&self, attempt: Attempt, now: Instant) -> Attempt {
+        let Verdict::NewCredential { reason } = attempt.verdict else { return attempt };
+        let broken = Attempt { verdict: Verdict::TargetBroken { reason }, ..attempt };
+        self.record(&broken, None, now);
+        broken
+    }
+
+    /// Has others send from now on: those with new credentials.
+    pub(super) fn replace_sender(&self, sender: Sender) {
+        self.sender.store(Arc::new(sender));
+        self.health.forget();
+        self.breaker.reset();
+        self.resumed.notify_one();
+    }
+}
+
+/// Why removals are withheld, for whoever asks how the target is.
+fn withholding(guard: &RemovalGuard, now: Instant) -> Option<String> {
+    let state = guard.state(now);
+    let active = state.active?;
+    let Cause { cause, remedy } = likely_cause(active.reason);
+    let (ambiguous, decided, reason) = (state.ambiguous, state.decided, active.reason);
+    Some(format!("{ambiguous} of {decided} device tokens were said to be dead of late ({reason}), which is not believed: {cause}; {remedy}"))
+}

@@ -1,0 +1,194 @@
+//! What outlives its caller's patience: it goes to disk before the caller hears OK.
+
+use std::time::Duration;
+
+use super::attempts::{Run, Stopped};
+use super::memory::Pending;
+use super::target::Target;
+use super::{Relay, Remembered};
+use crate::delivery::lifetime;
+use crate::delivery::policy::{self, Later};
+use crate::delivery::removal_guard::Ruling;
+use crate::journal::Event;
+use crate::notification::{Notification, PushKind, TargetName};
+use crate::outcome::{Attempt, Outcome, ProviderId, Reason, Report};
+use crate::queue::{Enqueued, NewEntry, QueueError, Removed, Stats};
+use crate::telemetry::log::{self, Ending, Subject};
+use crate::telemetry::queue::Waiting;
+
+/// A notification that may have to wait on disk.
+#[derive(Debug)]
+pub(super) struct Kept {
+    notification: Notification,
+    /// Since the Unix epoch.
+    accepted_at: Duration,
+    /// Since the Unix epoch.
+    expires_at: Duration,
+}
+
+impl Relay {
+    /// How long a notification is worth delivering; `None` if its provider may keep it as long as it likes.
+    pub(super) fn lifetime(&self, notification: &Notification) -> Option<Duration> {
+        lifetime::lifetime(notification, &self.lifetimes)
+    }
+
+    /// What the queue would need of it, if there is one and waiting makes sense.
+    pub(super) fn keep(&self, notification: Notification, lifetime: Option<Duration>) -> Option<Box<Kept>> {
+        self.queue.as_ref()?;
+        let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero())?;
+        let accepted_at = self.clock.unix();
+        Some(Box::new(Kept { notification, accepted_at, expires_at: accepted_at + lifetime }))
+    }
+
+    /// Whether something may wait for this device that it makes needless. Costs a healthy target one look at a number.
+    pub(super) fn may_supersede(&self, target: &Target, kept: &Kept) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.waiting(&target.name) > 0)
+            && !matches!(kept.notification.kind, PushKind::Message | PushKind::Test | PushKind::Other(_))
+    }
+
+    /// Takes what this makes needless out of the queue.
+    pub(super) async fn supersede(&self, kept: &Kept) {
+        let Some(queue) = &self.queue else { return };
+        match queue.supersede(&kept.notification).await {
+            Ok(removed) => self.superseded(&removed),
+            Err(error) => self.queue_failed("supersede", &error),
+        }
+    }
+
+    /// The word of the provider that ended the token's life while something to it waited: told once.
+    pub(super) fn found_dead(&self, notification: &Notification) -> Option<Reason> {
+        let Notification { server_id, target, device, .. } = notification;
+        self.queue.as_ref()?.take_dead(server_id, target, device)
+    }
+
+    /// Puts a notification on disk, and says OK only when it is there.
+    pub(super) async fn put_on_disk(
+        &self,
+        target: &Target,
+        subject: &Remembered,
+        run: &Run,
+        kept: Box<Kept>,
+        pending: Option<Pending<'_>>,
+    ) -> Report {
+        let Some(queue) = &self.queue else { return self.settle(target, subject, run, pending) };
+        let Kept { notification, accepted_at, expires_at } = *kept;
+        let Some(due_at) = self.due_at(run, expires_at) else {
+            return self.settle(target, subject, run, pending);
+        };
+        let entry = NewEntry {
+            notification: &notification,
+            urgency: lifetime::urgency(&notification),
+            accepted_at,
+            expires_at,
+            due_at,
+            attempts: run.attempts,
+            reason: run.last.verdict.reason(),
+        };
+        match queue.enqueue(entry).await {
+            Ok(Enqueued::Stored { superseded }) => self.superseded(&superseded),
+            // The same request, from before a restart.
+            Ok(Enqueued::AlreadyThere) => {}
+            Err(error) => {
+                self.queue_failed("enqueue", &error);
+                return self.settle(target, subject, run, pending);
+            }
+        }
+        self.metrics.queue().enqueued(&target.name, run.why());
+        let (outcome, reason) = (Outcome::Queued, run.last.verdict.reason());
+        let ending = Ending {
+            outcome: &outcome,
+            reason,
+            observed: subject.observed.map(crate::admission::Refusal::label),
+            attempts: run.attempts,
+            took: run.elapsed,
+        };
+        log::notification_line(&subject.subject(target), &ending);
+        let queued = Event::Queued { reason, attempts: run.attempts, expires: expires_at };
+        self.note(&subject.subject(target), &queued);
+        if let Some(pending) = pending {
+            pending.settle(&run.last.verdict, &outcome, None);
+        }
+        Report { outcome, reason, may_be_repeated: false }
+    }
+
+    /// When what was not delivered is tried next, since the Unix epoch; `None` if its time is over before.
+    fn due_at(&self, run: &Run, expires_at: Duration) -> Option<Duration> {
+        let now = self.clock.unix();
+        let due_at = match run.stopped {
+            // Not this notification's doing: the worker asks the same breaker and the same pace.
+            Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
+            Some(Stopped::Shutdown) | None => {
+                match policy::later(&run.last.verdict, run.attempts, now, expires_at, fastrand::f64()) {
+                    Later::At(due_at) => due_at,
+                    Later::Settle | Later::Expires | Later::Bury(_) => return None,
+                }
+            }
+        };
+        (due_at < expires_at).then_some(due_at)
+    }
+
+    /// One line for each failure: it is rare, or the disk is in trouble and there is little else to read.
+    pub(super) fn queue_failed(&self, operation: &'static str, error: &QueueError) {
+        self.metrics.queue().failed(operation);
+        tracing::error!(operation, %error, "the queue on disk could not do its work");
+    }
+
+    /// A later notification has made these needless.
+    pub(super) fn superseded(&self, removed: &[Removed]) {
+        for one in removed {
+            self.metrics.queue().settled(&one.target, "superseded", 1);
+            self.note(&subject_of(one), &Event::Superseded);
+        }
+    }
+
+    pub(super) fn note(&self, subject: &Subject<'_>, event: &Event<'_>) {
+        if let Some(journal) = &self.journal {
+            journal.note(subject, event);
+        }
+    }
+
+    /// An attempt that is followed by another.
+    pub(super) fn note_attempt(
+        &self,
+        target: &Target,
+        subject: &Remembered,
+        attempt: &Attempt,
+        number: u32,
+        took: Duration,
+    ) {
+        let (reason, provider_id) = (attempt.verdict.reason(), attempt.provider_id.as_ref());
+        self.note(&subject.subject(target), &Event::Attempt { number, reason, provider_id, took });
+    }
+
+    pub(super) fn note_end(
+        &self,
+        subject: &Subject<'_>,
+        ending: &Ending<'_>,
+        ruling: &Ruling,
+        provider_id: Option<&ProviderId>,
+    ) {
+        let Ending { reason, attempts, took, .. } = *ending;
+        if let (Ruling::Withheld { .. }, Some(reason)) = (ruling, reason) {
+            self.note(subject, &Event::Withheld { reason });
+        }
+        let outcome = ending.outcome.word();
+        self.note(subject, &Event::Ended { outcome, reason, provider_id, attempts, took });
+    }
+
+    /// What is on disk for a target.
+    pub(super) fn waiting(&self, stats: &Stats, target: &TargetName) -> Waiting {
+        let Some(own) = stats.targets.iter().find(|own| own.target == *target) else { return Waiting::default() };
+        let oldest = own.oldest_accepted_at.map_or(Duration::ZERO, |at| self.clock.unix().saturating_sub(at));
+        Waiting { waiting: own.waiting, oldest, buried: own.buried }
+    }
+}
+
+/// What a line says of one that left the queue without being sent.
+pub(super) fn subject_of(removed: &Removed) -> Subject<'_> {
+    Subject {
+        ack_id: &removed.ack_id,
+        server: &removed.server,
+        target: removed.target.as_str(),
+        kind: PushKind::of_word(&removed.kind).word(),
+    }
+}

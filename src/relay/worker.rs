@@ -1,0 +1,317 @@
+//! The tries at what waits on disk: one loop for each target, so that a slow one blocks no other.
+//!
+//! A loop takes only as many entries as it can try at once. Each is leased for longer than its attempt may take, so no entry
+//! is tried by two at once; what a dead process had leased is free again at the next start.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use super::Relay;
+use super::target::Target;
+use super::waiting::subject_of;
+use crate::delivery::breaker::{Pass, Probe};
+use crate::delivery::policy::{self, Later};
+use crate::delivery::removal_guard::Ruling;
+use crate::journal::Event;
+use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
+use crate::outcome::{Attempt, Outcome, Reason, Verdict};
+use crate::queue::{EntryId, Leased, Queue, Removed, Settlement};
+use crate::telemetry::log::{self, Ending, Subject};
+
+/// Entries of one target that are tried at once. At 50 ms an answer they drain some 2,500 a second; each holds a payload of at
+/// most 5 KiB and a stream of one of the target's connections, which direct pushes use too.
+const AT_ONCE: usize = 128;
+
+/// The shortest time that one attempt gets: Google asks for at least 10 s, and nobody waits.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a lease is longer than the two attempts that it may take (the second with a new credential): for the disk.
+const LEASE_MARGIN: Duration = Duration::from_secs(20);
+
+/// The longest wait without a look at the queue and at the breaker: another process may have changed the former, and direct
+/// pushes the latter.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The shortest wait: what is due within it is due now, and no rounding makes a loop spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+/// It was in the queue when its time was over.
+const EXPIRED: Reason = "expired";
+
+/// It could not be read from the disk.
+const DAMAGED: Reason = "damaged";
+
+/// What the log says of one that expired.
+const TOO_LATE: &str = "its time was over before the provider took it";
+
+/// What the log says of one that is kept for an operator to look at.
+const GIVEN_UP: &str = "it was given up; `pushrelay queue list --buried` shows it";
+
+/// The worker had a bug while it tried the entry.
+const PANICKED: Reason = "relay_bug";
+
+impl Relay {
+    /// Tries what waits on disk until the shutdown begins, and then finishes what it has taken.
+    pub async fn work(self: &Arc<Self>) {
+        if let Some(queue) = &self.queue {
+            join_all(self.targets.keys().map(|name| self.work_for(queue, name))).await;
+        }
+    }
+
+    async fn work_for(self: &Arc<Self>, queue: &Queue, name: &TargetName) {
+        let target = &self.targets[name];
+        let mut running: JoinSet<()> = JoinSet::new();
+        while !self.shutdown.has_begun() {
+            while running.try_join_next().is_some() {}
+            let wait = self.step(queue, target, &mut running).await;
+            if wait.is_zero() {
+                continue;
+            }
+            tokio::select! {
+                () = self.shutdown.begun() => {}
+                () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
+                () = queue.wait_for_work(name) => {}
+                () = target.resumed.notified() => {}
+                Some(_) = running.join_next() => {}
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Takes what may be tried now and begins to. Says how long to wait before the next look.
+    async fn step(self: &Arc<Self>, queue: &Queue, target: &Target, running: &mut JoinSet<()>) -> Duration {
+        let free = AT_ONCE.saturating_sub(running.len());
+        if free == 0 || queue.waiting(&target.name) == 0 {
+            return LONGEST_WAIT;
+        }
+        let (probe, limit) = match target.breaker.admit() {
+            Pass::Closed => (None, free),
+            Pass::Probe(probe) => (Some(probe), 1),
+            Pass::Refused(refused) => return refused.retry_in.max(SHORTEST_WAIT),
+        };
+        let limit = match target.pace.admit(self.clock.now()) {
+            Ok(()) if target.pace.state(self.clock.now()).per_second.is_some() => 1,
+            Ok(()) => limit,
+            Err(wait) => return wait.max(SHORTEST_WAIT),
+        };
+        let until = self.clock.unix() + self.queued_timeout() * 2 + LEASE_MARGIN;
+        let lease = match queue.lease(&target.name, limit, until).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.queue_failed("lease", &error);
+                return LONGEST_WAIT;
+            }
+        };
+        for expired in &lease.expired {
+            self.expired(target, expired);
+        }
+        self.superseded(&lease.superseded);
+        for damaged in &lease.undecodable {
+            self.metrics.queue().settled(&target.name, "buried", 1);
+            self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: 0 });
+        }
+        let took_none = lease.entries.is_empty();
+        let mut entries = lease.entries.into_iter();
+        if let Some(probe) = probe {
+            if let Some(entry) = entries.next() {
+                self.try_safely(target, entry, Some(probe)).await;
+            }
+        }
+        for entry in entries {
+            let (relay, name) = (Arc::clone(self), target.name.clone());
+            running.spawn(async move { relay.try_safely(&relay.targets[&name], entry, None).await });
+        }
+        match lease.next_due {
+            _ if !took_none => Duration::ZERO,
+            Some(due) => due.saturating_sub(self.clock.unix()).max(SHORTEST_WAIT),
+            None => LONGEST_WAIT,
+        }
+    }
+
+    /// One attempt at a queued entry may take this long.
+    fn queued_timeout(&self) -> Duration {
+        self.limits.attempt_timeout.max(LEAST_TIMEOUT)
+    }
+
+    /// A bug of ours must not take the loop with it, nor be met again and again.
+    async fn try_safely(&self, target: &Target, entry: Leased, probe: Option<Probe<'_>>) {
+        let id = entry.id;
+        let tried = AssertUnwindSafe(self.try_entry(target, entry, probe)).catch_unwind().await;
+        if tried.is_err() {
+            self.write(id, Settlement::Bury { reason: PANICKED }).await;
+            self.metrics.queue().settled(&target.name, "buried", 1);
+        }
+    }
+
+    async fn try_entry(&self, target: &Target, entry: Leased, probe: Option<Probe<'_>>) {
+        let now = self.clock.unix();
+        // Between the lease and now others may have found out that the provider is gone.
+        let mut probe = match probe {
+            Some(probe) => Some(probe),
+            None => match target.breaker.admit() {
+                Pass::Closed => None,
+                Pass::Probe(probe) => Some(probe),
+                Pass::Refused(refused) => {
+                    let reason = refused.opened_by.reason().unwrap_or_default();
+                    let later = Settlement::Later { due_at: now, attempts: entry.attempts, reason };
+                    return self.write(entry.id, later).await;
+                }
+            },
+        };
+        let sender = target.sender.load_full();
+        let prepared = sender.prepare(&entry.notification, Some(entry.expires_at.saturating_sub(now)));
+        let mut tried = Tried { attempts: entry.attempts, took: Duration::ZERO };
+        let mut renewed = false;
+        let attempt = loop {
+            let started = self.clock.now();
+            let attempt = sender.attempt(&prepared, self.queued_timeout()).await;
+            let ended = self.clock.now();
+            tried = Tried { attempts: tried.attempts + 1, took: ended - started };
+            target.metrics.attempt(&attempt.verdict, tried.took);
+            target.record(&attempt, probe.take(), ended);
+            if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
+                renewed = true;
+                continue;
+            }
+            break target.settled(attempt, ended);
+        };
+        self.decide(target, &entry, &attempt, &tried).await;
+    }
+
+    async fn decide(&self, target: &Target, entry: &Leased, attempt: &Attempt, tried: &Tried) {
+        let (now, verdict) = (self.clock.unix(), &attempt.verdict);
+        let reason = verdict.reason().unwrap_or_default();
+        let ruling = target.rule(attempt, self.clock.now());
+        let later = |verdict: &Verdict| {
+            policy::later(verdict, tried.attempts, now, entry.expires_at, fastrand::f64())
+        };
+        let decided = match ruling {
+            // Delivered when an operator has mended what made the provider refuse so many.
+            Ruling::Withheld { .. } => later(&Verdict::TargetBroken { reason }),
+            Ruling::Stands => later(verdict),
+        };
+        let subject = Subject::of(&entry.notification);
+        match decided {
+            Later::At(due_at) => {
+                let (number, provider_id) = (tried.attempts, attempt.provider_id.as_ref());
+                let event = Event::Attempt { number, reason: Some(reason), provider_id, took: tried.took };
+                self.note(&subject, &event);
+                self.write(entry.id, Settlement::Later { due_at, attempts: tried.attempts, reason }).await;
+            }
+            Later::Expires => {
+                self.write(entry.id, Settlement::Done).await;
+                self.note(&subject, &Event::Expired { attempts: tried.attempts });
+                self.failed(target, entry, reason, tried, "expired");
+            }
+            Later::Bury(reason) => {
+                self.write(entry.id, Settlement::Bury { reason }).await;
+                self.note(&subject, &Event::Buried { reason: Some(reason), attempts: tried.attempts });
+                self.failed(target, entry, reason, tried, "buried");
+            }
+            Later::Settle => self.settle_entry(target, entry, attempt, tried).await,
+        }
+    }
+
+    /// The provider has decided.
+    async fn settle_entry(&self, target: &Target, entry: &Leased, attempt: &Attempt, tried: &Tried) {
+        let Notification { kind, ack_id, .. } = &entry.notification;
+        let (platform, transport) = (target.platform, transport(target, &entry.notification));
+        let subject = Subject::of(&entry.notification);
+        let (outcome, word) = match attempt.verdict {
+            Verdict::Delivered => {
+                let asks_for_receipt = !ack_id.is_empty() && !matches!(kind, PushKind::Native(_));
+                self.metrics.success(platform, kind, transport, asks_for_receipt);
+                if let Some(memory) = self.memory.as_ref().filter(|_| asks_for_receipt) {
+                    memory.delivered_late(ack_id, platform);
+                }
+                self.write(entry.id, Settlement::Done).await;
+                (Outcome::Delivered, "delivered")
+            }
+            Verdict::Remove { reason, .. } => {
+                self.metrics.removal(platform, kind, transport, reason);
+                self.write(entry.id, Settlement::Dead { reason }).await;
+                self.note(&subject, &Event::RemovedLate { reason });
+                (Outcome::Remove, "removed")
+            }
+            // What the provider will never take is kept for an operator, who may want to know why.
+            Verdict::Rejected { reason }
+            | Verdict::Retry { reason, .. }
+            | Verdict::NewCredential { reason }
+            | Verdict::TargetBroken { reason } => {
+                self.write(entry.id, Settlement::Bury { reason }).await;
+                self.note(&subject, &Event::Buried { reason: Some(reason), attempts: tried.attempts });
+                return self.failed(target, entry, reason, tried, "rejected");
+            }
+        };
+        self.metrics.queue().settled(&target.name, word, 1);
+        let ending = self.ending(&outcome, attempt.verdict.reason(), entry, tried);
+        log::notification_line(&subject, &ending);
+        self.note_end(&subject, &ending, &Ruling::Stands, attempt.provider_id.as_ref());
+    }
+
+    /// It has not arrived and will not.
+    fn failed(&self, target: &Target, entry: &Leased, reason: Reason, tried: &Tried, word: &'static str) {
+        let Notification { kind, .. } = &entry.notification;
+        self.metrics.failure(target.platform, kind, transport(target, &entry.notification), reason);
+        self.metrics.queue().settled(&target.name, word, 1);
+        let text = if word == "expired" { TOO_LATE } else { GIVEN_UP };
+        let outcome = Outcome::Failed { text: text.into() };
+        log::notification_line(
+            &Subject::of(&entry.notification),
+            &self.ending(&outcome, Some(reason), entry, tried),
+        );
+    }
+
+    fn ending<'a>(
+        &self,
+        outcome: &'a Outcome,
+        reason: Option<Reason>,
+        entry: &Leased,
+        tried: &Tried,
+    ) -> Ending<'a> {
+        let took = self.clock.unix().saturating_sub(entry.accepted_at);
+        Ending { outcome, reason, observed: None, attempts: tried.attempts, took }
+    }
+
+    /// Its time was over before it could be tried again.
+    fn expired(&self, target: &Target, expired: &Removed) {
+        let kind = PushKind::of_word(&expired.kind);
+        self.metrics.queue().settled(&target.name, "expired", 1);
+        self.metrics.failure(target.platform, &kind, Transport::Standard, EXPIRED);
+        let outcome = Outcome::Failed { text: TOO_LATE.into() };
+        let took = self.clock.unix().saturating_sub(expired.accepted_at);
+        let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
+        log::notification_line(&subject_of(expired), &ending);
+        self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
+    }
+
+    /// What cannot be written leaves its entry leased: it is tried again when the lease is over. Twice is better than never.
+    async fn write(&self, id: EntryId, settlement: Settlement) {
+        if let Some(queue) = &self.queue
+            && let Err(error) = queue.settle(id, settlement).await
+        {
+            self.queue_failed("settle", &error);
+        }
+    }
+}
+
+/// How the attempts at a queued entry stand.
+struct Tried {
+    /// Those made before it was put on disk included.
+    attempts: u32,
+    /// The last one.
+    took: Duration,
+}
+
+/// Google has no channel apart for calls, and the reference counts none.
+fn transport(target: &Target, notification: &Notification) -> Transport {
+    match target.platform {
+        Platform::Apple => notification.transport,
+        Platform::Android => Transport::Standard,
+    }
+}
