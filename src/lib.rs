@@ -12,6 +12,7 @@ pub mod message;
 pub mod notification;
 pub mod outcome;
 pub mod private;
+pub mod queue;
 pub mod relay;
 pub mod sender;
 pub mod shutdown;

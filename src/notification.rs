@@ -226,6 +226,31 @@ impl Transport {
     }
 }
 
+/// Who goes first where not all can: calls, then messages, then what only corrects a number or takes something down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Urgency {
+    /// It rings now or never.
+    Call,
+    /// Somebody wrote, or an operator tests.
+    Message,
+    /// Nobody looks up for it.
+    Badge,
+}
+
+impl Urgency {
+    /// Every urgency, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Call, Self::Message, Self::Badge];
+
+    /// For metrics and the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Message => "message",
+            Self::Badge => "badge",
+        }
+    }
+}
+
 /// How closely the reference (`mattermost-push-proxy`) is followed where it can be bettered without a phone noticing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compatibility {

@@ -1,0 +1,329 @@
+//! What each command does to the rows, within the transaction that `writer` has opened. What it means for memory is noted in
+//! [`Effects`], which take place only when the transaction has been committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Limits;
+use super::entry::{Enqueued, EntryId, Removed, Settled, Settlement, millis, since_epoch};
+use super::error::QueueError;
+use super::keys::DeviceKey;
+use super::shared::Shared;
+use super::supersede::Scope;
+use super::tallies::Change;
+use crate::notification::{TargetName, Urgency};
+use crate::outcome::Reason;
+
+/// The most entries of one device that are looked at for what a later one replaces, the latest first. What is older stays
+/// and expires; a device with so many has other troubles.
+const MAX_LOOKED_AT: i64 = 4_096;
+
+/// A row to be. Not for printing: its content is private.
+pub(super) struct NewRow {
+    pub target: TargetName,
+    pub server: String,
+    pub ack_id: String,
+    pub urgency: Urgency,
+    pub identity: Option<[u8; 16]>,
+    pub device: DeviceKey,
+    pub scope: Scope,
+    pub accepted_at: i64,
+    pub expires_at: i64,
+    pub due_at: i64,
+    pub attempts: u32,
+    pub reason: Option<Reason>,
+    pub content: Vec<u8>,
+}
+
+/// What a commit means for memory.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// By target.
+    pub tallies: BTreeMap<String, Change>,
+    /// Targets whose workers have something to look at.
+    pub woken: BTreeSet<String>,
+    /// Tokens found dead.
+    pub dead: Vec<(DeviceKey, Reason)>,
+    /// Verdicts that nobody asked for in time.
+    pub forgotten: Vec<DeviceKey>,
+}
+
+/// One transaction.
+pub(super) struct Changes<'t> {
+    pub connection: &'t Connection,
+    pub shared: &'t Shared,
+    pub limits: &'t Limits,
+    /// Milliseconds since the Unix epoch.
+    pub now: i64,
+    pub effects: Effects,
+}
+
+/// The columns of [`removed`].
+pub(super) const REMOVED: &str = "id, target, server, ack_id, kind, accepted_at";
+
+pub(super) fn removed(row: &Row<'_>) -> rusqlite::Result<Removed> {
+    Ok(Removed {
+        id: EntryId(row.get(0)?),
+        target: TargetName::new(row.get_ref(1)?.as_str()?),
+        server: row.get(2)?,
+        ack_id: row.get(3)?,
+        kind: row.get(4)?,
+        accepted_at: since_epoch(row.get(5)?),
+    })
+}
+
+impl Changes<'_> {
+    pub(super) fn enqueue(&mut self, row: &NewRow) -> rusqlite::Result<Result<Enqueued, QueueError>> {
+        let twin = self.twin(row)?;
+        if let Some((_, false)) = twin {
+            return Ok(Ok(Enqueued::AlreadyThere));
+        }
+        // A buried twin makes room: whoever asks again wants it to be tried again.
+        let twin = twin.map(|(id, _)| id);
+        let pointless = self.pointless(row.device, &row.scope)?;
+        let gone: BTreeSet<i64> =
+            pointless.iter().filter(|(_, leased)| !leased).map(|(id, _)| *id).chain(twin).collect();
+        if self.total() >= self.limits.max_entries.saturating_add(gone.len() as u64) {
+            return Ok(Err(QueueError::Full { max: self.limits.max_entries }));
+        }
+        if let Some(id) = twin {
+            self.delete(id)?;
+        }
+        let superseded = self.replace(&pointless)?;
+        self.insert(row)?;
+        self.change(row.target.as_str(), Change { waiting: 1, buried: 0 });
+        self.effects.woken.insert(row.target.as_str().to_owned());
+        Ok(Ok(Enqueued::Stored { superseded }))
+    }
+
+    /// The same request, if it is there: its id, and whether it is buried.
+    fn twin(&self, row: &NewRow) -> rusqlite::Result<Option<(i64, bool)>> {
+        let Some(identity) = row.identity else { return Ok(None) };
+        self.connection
+            .prepare_cached("SELECT id, buried_at IS NOT NULL FROM entries WHERE identity = ?1")?
+            .query_row([identity], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+    }
+
+    fn insert(&self, row: &NewRow) -> rusqlite::Result<()> {
+        let wake_at = self.wakes_at(row.due_at, row.expires_at);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO entries (target, server, ack_id, kind, urgency, identity, device_key, channel, thread, crt,
+                     collapse_id, accepted_at, expires_at, state, wake_at, attempts, reason, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+                     CASE WHEN ?14 IS NULL THEN 'ready' ELSE 'waiting' END, ?14, ?15, ?16, ?17)",
+            )?
+            .execute(params![
+                row.target.as_str(),
+                row.server,
+                row.ack_id,
+                row.scope.kind,
+                row.urgency as u8,
+                row.identity,
+                row.device.0,
+                row.scope.channel,
+                row.scope.thread,
+                row.scope.crt,
+                row.scope.collapse_id,
+                row.accepted_at,
+                row.expires_at,
+                wake_at,
+                row.attempts,
+                row.reason,
+                row.content,
+            ])?;
+        Ok(())
+    }
+
+    /// `None` for at once. What is due after its end wakes at its end, to be removed.
+    fn wakes_at(&self, due_at: i64, expires_at: i64) -> Option<i64> {
+        let wake_at = due_at.min(expires_at);
+        (wake_at > self.now).then_some(wake_at)
+    }
+
+    pub(super) fn settle(&mut self, id: EntryId, settlement: &Settlement) -> rusqlite::Result<Settled> {
+        let found = self
+            .connection
+            .prepare_cached(
+                "SELECT target, device_key, expires_at, superseded, buried_at IS NOT NULL FROM entries WHERE id = ?1",
+            )?
+            .query_row([id.0], |row| {
+                let target: String = row.get(0)?;
+                Ok((
+                    target,
+                    DeviceKey(row.get(1)?),
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, bool>(3)?,
+                    row.get::<_, bool>(4)?,
+                ))
+            })
+            .optional()?;
+        let Some((target, device, expires_at, superseded, buried)) = found else { return Ok(Settled::Gone) };
+        match *settlement {
+            Settlement::Done => {
+                self.delete(id.0)?;
+            }
+            Settlement::Dead { reason } => {
+                self.delete(id.0)?;
+                self.remember(device, reason)?;
+            }
+            Settlement::Later { .. } | Settlement::Bury { .. } if superseded => {
+                self.delete(id.0)?;
+                return Ok(Settled::Superseded);
+            }
+            Settlement::Later { due_at, attempts, reason } if !buried => {
+                let wake_at = self.wakes_at(millis(due_at), expires_at);
+                self.connection
+                    .prepare_cached(
+                        "UPDATE entries SET state = CASE WHEN ?2 IS NULL THEN 'ready' ELSE 'waiting' END, wake_at = ?2,
+                             attempts = ?3, reason = ?4 WHERE id = ?1",
+                    )?
+                    .execute(params![id.0, wake_at, attempts, reason])?;
+                self.effects.woken.insert(target);
+            }
+            Settlement::Bury { reason } if !buried => self.bury(id.0, &target, reason)?,
+            // An operator has been quicker; nothing that is buried comes back without one.
+            Settlement::Later { .. } | Settlement::Bury { .. } => {}
+        }
+        Ok(Settled::Written)
+    }
+
+    pub(super) fn supersede(&mut self, device: DeviceKey, scope: &Scope) -> rusqlite::Result<Vec<Removed>> {
+        let pointless = self.pointless(device, scope)?;
+        self.replace(&pointless)
+    }
+
+    /// What this one makes pointless: ids, and whether each is leased.
+    fn pointless(&self, device: DeviceKey, scope: &Scope) -> rusqlite::Result<Vec<(i64, bool)>> {
+        if !scope.replaces_any() {
+            return Ok(Vec::new());
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, state = 'leased', kind, channel, thread, crt, collapse_id FROM entries
+             WHERE device_key = ?1 ORDER BY id DESC LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![device.0, MAX_LOOKED_AT], |row| {
+            let earlier = Scope {
+                kind: row.get(2)?,
+                channel: row.get(3)?,
+                thread: row.get(4)?,
+                crt: row.get(5)?,
+                collapse_id: row.get(6)?,
+            };
+            Ok(scope.replaces(&earlier).then_some((row.get(0)?, row.get(1)?)))
+        })?;
+        rows.filter_map(Result::transpose).collect()
+    }
+
+    /// Removes them; a leased one is under way and is only kept from being tried again.
+    fn replace(&mut self, pointless: &[(i64, bool)]) -> rusqlite::Result<Vec<Removed>> {
+        let mut gone = Vec::new();
+        for (id, leased) in pointless {
+            if *leased {
+                self.connection.prepare_cached("UPDATE entries SET superseded = 1 WHERE id = ?1")?.execute([id])?;
+            } else {
+                gone.extend(self.delete(*id)?);
+            }
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn delete(&mut self, id: i64) -> rusqlite::Result<Option<Removed>> {
+        let gone = self
+            .connection
+            .prepare_cached(&format!("DELETE FROM entries WHERE id = ?1 RETURNING {REMOVED}, buried_at IS NOT NULL"))?
+            .query_row([id], |row| Ok((removed(row)?, row.get::<_, bool>(6)?)))
+            .optional()?;
+        Ok(gone.map(|(removed, buried)| {
+            let (waiting, buried) = if buried { (0, -1) } else { (-1, 0) };
+            self.change(removed.target.as_str(), Change { waiting, buried });
+            removed
+        }))
+    }
+
+    pub(super) fn bury(&mut self, id: i64, target: &str, reason: Reason) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "UPDATE entries SET state = 'buried', wake_at = NULL, buried_at = ?2, reason = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id, self.now, reason])?;
+        self.change(target, Change { waiting: -1, buried: 1 });
+        Ok(())
+    }
+
+    fn remember(&mut self, device: DeviceKey, reason: Reason) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO late_verdicts (device_key, reason, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![device.0, reason, self.now])?;
+        self.effects.dead.push((device, reason));
+        Ok(())
+    }
+
+    /// A late verdict has been told.
+    pub(super) fn forget(&mut self, device: DeviceKey) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("DELETE FROM late_verdicts WHERE device_key = ?1")?.execute([device.0])?;
+        Ok(())
+    }
+
+    /// Holds the bounds that only grow by settling: deletes the oldest beyond them.
+    pub(super) fn trim(&mut self) -> rusqlite::Result<()> {
+        if self.effects.tallies.values().any(|change| change.buried > 0) {
+            self.delete_all(
+                "SELECT id FROM entries INDEXED BY entries_buried WHERE buried_at IS NOT NULL
+                 ORDER BY buried_at DESC, id DESC LIMIT -1 OFFSET ?1",
+                self.limits.max_buried,
+            )?;
+        }
+        let late = self.shared.late.len() + self.effects.dead.len();
+        if let Some(beyond) = late.checked_sub(self.limits.max_late_verdicts).filter(|beyond| *beyond > 0) {
+            self.forget_all(
+                "DELETE FROM late_verdicts WHERE device_key IN (SELECT device_key FROM late_verdicts ORDER BY at LIMIT ?1)
+                 RETURNING device_key",
+                i64::try_from(beyond).unwrap_or(i64::MAX),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what nobody came back for.
+    pub(super) fn sweep(&mut self) -> rusqlite::Result<()> {
+        let before = |kept: std::time::Duration| self.now.saturating_sub(millis(kept));
+        let (buried, late) = (before(self.limits.buried_kept), before(self.limits.late_verdicts_kept));
+        self.delete_all("SELECT id FROM entries INDEXED BY entries_buried WHERE buried_at <= ?1", buried)?;
+        self.forget_all("DELETE FROM late_verdicts WHERE at <= ?1 RETURNING device_key", late)
+    }
+
+    fn delete_all(&mut self, select: &str, parameter: i64) -> rusqlite::Result<()> {
+        let ids: Vec<i64> = self
+            .connection
+            .prepare_cached(select)?
+            .query_map([parameter], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        ids.into_iter().try_for_each(|id| self.delete(id).map(drop))
+    }
+
+    fn forget_all(&mut self, delete: &str, parameter: i64) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(delete)?;
+        for device in statement.query_map([parameter], |row| row.get(0))? {
+            self.effects.forgotten.push(DeviceKey(device?));
+        }
+        Ok(())
+    }
+
+    /// Entries of all targets, with what this transaction has changed.
+    fn total(&self) -> u64 {
+        let changed = self.effects.tallies.values().map(|change| change.waiting + change.buried).sum();
+        self.shared.tallies.total().saturating_add_signed(changed)
+    }
+
+    fn change(&mut self, target: &str, change: Change) {
+        if let Some(so_far) = self.effects.tallies.get_mut(target) {
+            so_far.waiting += change.waiting;
+            so_far.buried += change.buried;
+        } else {
+            self.effects.tallies.insert(target.to_owned(), change);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Which entries a worker gets: wake those whose time has come, remove those whose time is over, hand out the most urgent.
+//!
+//! Every statement here names its index and is bounded: what a lease costs depends on what it moves and not on how many
+//! entries there are (`schema` says how; a test reads the plans).
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::changes::{Changes, REMOVED, removed};
+use super::entry::{EntryId, Lease, Leased, millis, since_epoch};
+use super::record;
+use crate::notification::{TargetName, Urgency};
+
+/// The most entries handed out at once, whatever is asked for: bounds the transaction.
+const MAX_LEASED: usize = 1_000;
+
+/// The most entries of one urgency woken by one lease, and as many removed for their age. The rest is for the next lease,
+/// which is said to be due at once.
+const MAX_MOVED: i64 = 1_000;
+
+/// Why an entry that cannot be read is buried.
+pub(super) const UNDECODABLE: &str = "undecodable";
+
+pub(super) const WAKE: &str = "SELECT id, superseded FROM entries INDEXED BY entries_asleep
+    WHERE target = ?1 AND urgency = ?2 AND wake_at <= ?3 ORDER BY wake_at LIMIT ?4";
+
+pub(super) const EXPIRE: &str = "SELECT id FROM entries INDEXED BY entries_ready
+    WHERE target = ?1 AND urgency = ?2 AND state = 'ready' AND expires_at <= ?3 LIMIT ?4";
+
+pub(super) const PICK: &str =
+    "SELECT id, accepted_at, expires_at, attempts, content FROM entries INDEXED BY entries_ready
+    WHERE target = ?1 AND urgency = ?2 AND state = 'ready' AND expires_at > ?3 ORDER BY expires_at, id LIMIT ?4";
+
+pub(super) const IS_READY: &str = "SELECT 1 FROM entries INDEXED BY entries_ready
+    WHERE target = ?1 AND urgency = ?2 AND state = 'ready' LIMIT 1";
+
+pub(super) const NEXT: &str = "SELECT wake_at FROM entries INDEXED BY entries_asleep
+    WHERE target = ?1 AND urgency = ?2 AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+
+impl Changes<'_> {
+    pub(super) fn lease(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
+        let mut lease = Lease::default();
+        let mut left = limit.min(MAX_LEASED);
+        for urgency in Urgency::ALL {
+            self.wake(target, urgency, &mut lease)?;
+            self.expire(target, urgency, &mut lease)?;
+            left -= self.pick(target, urgency, left, until, &mut lease)?;
+        }
+        lease.next_due = self.next_due(target)?;
+        Ok(lease)
+    }
+
+    fn wake(&mut self, target: &TargetName, urgency: Urgency, lease: &mut Lease) -> rusqlite::Result<()> {
+        let awake: Vec<(i64, bool)> = self
+            .connection
+            .prepare_cached(WAKE)?
+            .query_map(params![target.as_str(), urgency as u8, self.now, MAX_MOVED], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        for (id, superseded) in awake {
+            if superseded {
+                lease.superseded.extend(self.delete(id)?);
+                continue;
+            }
+            self.connection
+                .prepare_cached("UPDATE entries SET state = 'ready', wake_at = NULL WHERE id = ?1")?
+                .execute([id])?;
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, target: &TargetName, urgency: Urgency, lease: &mut Lease) -> rusqlite::Result<()> {
+        let over: Vec<i64> = self
+            .connection
+            .prepare_cached(EXPIRE)?
+            .query_map(params![target.as_str(), urgency as u8, self.now, MAX_MOVED], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for id in over {
+            lease.expired.extend(self.delete(id)?);
+        }
+        Ok(())
+    }
+
+    /// Says how many it took, those that cannot be read included.
+    fn pick(
+        &mut self,
+        target: &TargetName,
+        urgency: Urgency,
+        limit: usize,
+        until: Duration,
+        lease: &mut Lease,
+    ) -> rusqlite::Result<usize> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(PICK)?;
+        let mut rows = statement.query(params![target.as_str(), urgency as u8, self.now, limit])?;
+        // Nothing is changed while the index is walked.
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            match record::decode(row.get_ref(4)?.as_blob()?) {
+                Ok(notification) => good.push(Leased {
+                    id: EntryId(id),
+                    notification,
+                    urgency,
+                    accepted_at: since_epoch(row.get(1)?),
+                    expires_at: since_epoch(row.get(2)?),
+                    attempts: row.get(3)?,
+                }),
+                Err(record::Undecodable) => bad.push(id),
+            }
+        }
+        drop(rows);
+        for entry in &good {
+            self.connection
+                .prepare_cached("UPDATE entries SET state = 'leased', wake_at = ?2 WHERE id = ?1")?
+                .execute(params![entry.id.0, millis(until)])?;
+        }
+        for id in &bad {
+            lease.undecodable.extend(self.bury_undecodable(*id, target)?);
+        }
+        let taken = good.len() + bad.len();
+        lease.entries.extend(good);
+        Ok(taken)
+    }
+
+    fn bury_undecodable(&mut self, id: i64, target: &TargetName) -> rusqlite::Result<Option<super::entry::Removed>> {
+        let entry = self
+            .connection
+            .prepare_cached(&format!("SELECT {REMOVED} FROM entries WHERE id = ?1"))?
+            .query_row([id], removed)
+            .optional()?;
+        self.bury(id, target.as_str(), UNDECODABLE)?;
+        Ok(entry)
+    }
+
+    /// Now, if any is ready; otherwise the first time that one wakes at.
+    fn next_due(&self, target: &TargetName) -> rusqlite::Result<Option<Duration>> {
+        let mut next: Option<i64> = None;
+        for urgency in Urgency::ALL {
+            let of_urgency = params![target.as_str(), urgency as u8];
+            if self.connection.prepare_cached(IS_READY)?.exists(of_urgency)? {
+                return Ok(Some(since_epoch(self.now)));
+            }
+            let wakes: Option<i64> =
+                self.connection.prepare_cached(NEXT)?.query_row(of_urgency, |row| row.get(0)).optional()?;
+            next = next.into_iter().chain(wakes).min();
+        }
+        Ok(next.map(since_epoch))
+    }
+}

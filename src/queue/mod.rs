@@ -1,0 +1,255 @@
+//! The durable queue: what survives a crash. It keeps notifications on disk (SQLite, one file), hands out what is due, and
+//! forgets what is settled, expired or made pointless by a later one; and it keeps late verdicts until they are told.
+//!
+//! It decides nothing about when to try again (callers pass times), makes no attempts, and knows no provider. Whoever
+//! awaits [`Queue::enqueue`] and gets an answer may power off: it has been committed and synced.
+//!
+//! The file holds device tokens and texts in the clear, since they are to be sent. It and its directory are for the relay's
+//! user alone, and nothing that this module prints shows them.
+//!
+//! `writer` is the one thread that writes; `changes` and `leasing` are what it does to the rows; `schema` is the file;
+//! `record` the form of a notification in it; `supersede` the rule of what replaces what; `inspect` is for the command line.
+
+mod changes;
+mod command;
+mod entry;
+mod error;
+pub mod inspect;
+mod keys;
+mod late;
+mod leasing;
+mod reasons;
+mod record;
+mod schema;
+mod shared;
+mod supersede;
+mod tallies;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
+pub use error::{OpenError, QueueError};
+pub use schema::FILE_NAME;
+
+use crate::clock::Clock;
+use crate::notification::{DeviceToken, Notification, ServerId, TargetName};
+use crate::outcome::Reason;
+use changes::NewRow;
+use command::{Answer, Answered, Command};
+use entry::millis;
+use keys::Hashes;
+use shared::Shared;
+use supersede::Scope;
+use writer::{Parcel, Writer};
+
+/// The most commands that wait for the writer, sixteen groups. Whoever comes when it is full waits for a place and is not
+/// turned away: callers are bounded by the requests in flight and each has its own deadline, while an error would make the
+/// relay answer FAIL for what the disk takes a few milliseconds later.
+const MAX_WAITING_COMMANDS: usize = 4_096;
+
+/// Where the queue is and how large it may grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// The directory of the file, for the queue alone; made if it is not there. On a local disk.
+    pub directory: PathBuf,
+    /// The most entries, buried ones included. A million take about a gigabyte.
+    pub max_entries: u64,
+    /// The largest file, bytes, rounded down to pages; the write-ahead log beside it comes on top, usually 4 MB. `None` is as
+    /// large as the disk.
+    pub max_bytes: Option<u64>,
+}
+
+/// The bounds, those included that nobody has to set.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// [`QueueSettings::max_entries`].
+    max_entries: u64,
+    /// The most buried entries: nobody looks through more.
+    max_buried: i64,
+    /// How long one stays buried: a weekend and a working week.
+    buried_kept: Duration,
+    /// The most late verdicts, some 16 MB of file and memory.
+    max_late_verdicts: usize,
+    /// How long one waits to be told. A server that has not sent to a device for so long need not be told either.
+    late_verdicts_kept: Duration,
+}
+
+impl Limits {
+    fn of(settings: &QueueSettings) -> Self {
+        Self {
+            max_entries: settings.max_entries,
+            max_buried: 10_000,
+            buried_kept: Duration::from_secs(7 * 24 * 60 * 60),
+            max_late_verdicts: 100_000,
+            late_verdicts_kept: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// The queue. Clones share it.
+#[derive(Clone)]
+pub struct Queue(Arc<Inner>);
+
+struct Inner {
+    commands: Sender<Parcel>,
+    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    hashes: Hashes,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// Opens the queue of a directory, or makes it, and starts its writer. Reads the whole file to check it, which takes seconds
+    /// per gigabyte: for the start of the process, not for a request. Leases of an earlier process are over.
+    pub fn open(settings: &QueueSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_within(settings, clock, Limits::of(settings))
+    }
+
+    fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
+        let schema::Opened { connection, path, hashes, lock } = schema::open(&settings.directory, settings.max_bytes)?;
+        let shared = Arc::new(Shared::default());
+        let (next_sweep, counted_at) = (clock.unix(), None);
+        let mut writer =
+            Writer { connection, lock, shared: Arc::clone(&shared), limits, clock, counted_at, next_sweep };
+        writer.prepare().map_err(OpenError::sqlite(&path))?;
+        let (commands, receiver) = mpsc::channel();
+        thread::Builder::new()
+            .name("queue-writer".into())
+            .spawn(move || writer.run(&receiver))
+            .map_err(OpenError::io(&path))?;
+        let places = Arc::new(Semaphore::new(MAX_WAITING_COMMANDS));
+        Ok(Self(Arc::new(Inner { commands, places, shared, hashes, path })))
+    }
+
+    /// Keeps a notification. Once this has answered, it survives a crash and a power cut. If the caller stops waiting before,
+    /// it may be kept or not; asked again with the same id, it is kept once.
+    pub async fn enqueue(&self, entry: NewEntry<'_>) -> Result<Enqueued, QueueError> {
+        let row = Box::new(self.row(&entry));
+        self.ask(|answer| Command::Enqueue(row, answer)).await
+    }
+
+    fn row(&self, entry: &NewEntry<'_>) -> NewRow {
+        let notification = entry.notification;
+        let Notification { server_id, target, device, ack_id, .. } = notification;
+        NewRow {
+            target: target.clone(),
+            server: server_id.as_str().to_owned(),
+            ack_id: ack_id.clone(),
+            urgency: entry.urgency,
+            identity: self.0.hashes.identity(server_id, ack_id, device),
+            device: self.0.hashes.device(server_id, target, device),
+            scope: Scope::of(notification),
+            accepted_at: millis(entry.accepted_at),
+            expires_at: millis(entry.expires_at),
+            due_at: millis(entry.due_at),
+            attempts: entry.attempts,
+            reason: entry.reason,
+            content: record::encode(notification),
+        }
+    }
+
+    /// At most `limit` entries of a target that are due, for the caller alone until `until` (since the Unix epoch): the most
+    /// urgent first, among those the one that expires first, then the oldest. With a limit of 0 it only removes what is
+    /// expired. An entry that is not settled until then is handed out again.
+    pub async fn lease(&self, target: &TargetName, limit: usize, until: Duration) -> Result<Lease, QueueError> {
+        let target = target.clone();
+        self.ask(|answer| Command::Lease { target, limit, until, answer }).await
+    }
+
+    /// Says what became of a leased entry.
+    pub async fn settle(&self, id: EntryId, settlement: Settlement) -> Result<Settled, QueueError> {
+        self.ask(|answer| Command::Settle(id, settlement, answer)).await
+    }
+
+    /// Removes what a notification makes pointless that is sent without being queued. [`Queue::enqueue`] does so by itself.
+    /// Costs nothing for one that replaces nothing, or when the target has no entries.
+    pub async fn supersede(&self, by: &Notification) -> Result<Vec<Removed>, QueueError> {
+        let scope = Scope::of(by);
+        if !scope.replaces_any() || self.waiting(&by.target) + self.buried(&by.target) == 0 {
+            return Ok(Vec::new());
+        }
+        let device = self.0.hashes.device(&by.server_id, &by.target, &by.device);
+        self.ask(|answer| Command::Supersede(device, scope, answer)).await
+    }
+
+    /// Whether the provider has said, too late for the caller to hear, that a token is dead. Told once. It is off the disk
+    /// soon after: a crash in between tells it again, which does no harm.
+    pub fn take_dead(&self, server: &ServerId, target: &TargetName, token: &DeviceToken) -> Option<Reason> {
+        if self.0.shared.late.is_empty() {
+            return None;
+        }
+        let device = self.0.hashes.device(server, target, token);
+        let reason = self.0.shared.late.take(device)?;
+        // Needs no place in the channel: there are no more of these than late verdicts. A closed queue has nobody to tell.
+        let _ = self.0.commands.send((Command::Forget(device), None));
+        Some(reason)
+    }
+
+    /// How many entries of a target are to be sent, those that are leased included.
+    pub fn waiting(&self, target: &TargetName) -> u64 {
+        self.0.shared.tallies.find(target.as_str()).map_or(0, |tally| tally.waiting())
+    }
+
+    fn buried(&self, target: &TargetName) -> u64 {
+        self.0.shared.tallies.find(target.as_str()).map_or(0, |tally| tally.buried())
+    }
+
+    /// Returns when there is something for a target's worker to look at: a new entry, a new time, or one that the command line
+    /// has made due; at once if that was since the last wait. For one worker per target: each piece of news wakes one.
+    pub async fn wait_for_work(&self, target: &TargetName) {
+        self.0.shared.tallies.of(target.as_str()).work.notified().await;
+    }
+
+    /// The queue in figures.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.0.shared;
+        Stats {
+            targets: shared.tallies.stats(),
+            late_verdicts: shared.late.len() as u64,
+            file_bytes: file_bytes(&self.0.path),
+            commits: shared.commits.load(Ordering::Relaxed),
+            commands: shared.commands.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Finishes what was asked before, tidies the file and lets go of it. Later calls, and those of clones, answer
+    /// [`QueueError::Closed`].
+    pub async fn close(&self) {
+        // Closed already is closed.
+        let _ = self.ask(Command::Close).await;
+    }
+
+    /// Asks the writer. What is made of commands that were never taken: [`QueueError::Closed`].
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
+        let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| QueueError::Closed)?;
+        let (answer, answered) = Answer::pair();
+        self.0.commands.send((command(answer), Some(place))).map_err(|_| QueueError::Closed)?;
+        answered.await.unwrap_or(Err(QueueError::Closed))
+    }
+}
+
+/// The file and its write-ahead log. What cannot be read counts as nothing.
+fn file_bytes(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    [path, Path::new(&log)].iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
+}

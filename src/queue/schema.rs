@@ -1,0 +1,232 @@
+//! The file: where it is, its lock, its form, and how a connection to it is set up.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::error::OpenError;
+use super::keys::{Hashes, KEY_BYTES};
+
+/// The queue's name in its directory.
+pub const FILE_NAME: &str = "queue.sqlite3";
+
+/// The lock's name beside it. A file of its own: SQLite's locks belong to SQLite.
+const LOCK_NAME: &str = "queue.lock";
+
+/// `PRAGMA application_id`, "PRLQ": tells a queue from another program's database.
+const APPLICATION_ID: i64 = 0x5052_4c51;
+
+/// `PRAGMA user_version`.
+pub(super) const VERSION: i64 = 1;
+
+/// How long one process waits while the other writes. The longest that the command line does in one transaction, all of a
+/// million entries, takes a few seconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages kept in memory, KiB. The two hashed indexes of a million entries are about 60 MB, and the part of them that a burst
+/// touches should not be read again for each entry.
+const CACHE_KIB: i64 = 32 * 1024;
+
+/// What the write-ahead log is cut to when it has grown behind a long reader, bytes.
+const WAL_BYTES: i64 = 64 * 1024 * 1024;
+
+/// `wake_at` is the one time that a sleeping entry wakes at: when it is due, or when its lease ends. An entry that has woken
+/// is `ready` and has none. So leasing never walks over entries that are not due: it wakes those whose time has come
+/// (`entries_asleep`, by time), then takes from those that are ready (`entries_ready`, in the order of leases). Each costs
+/// one step down a tree per entry moved, however many there are: with one index for both, either all that are not due would
+/// be passed over, or all that are due be sorted.
+///
+/// `content` comes last, so that reading the rest of a row never follows its overflow pages.
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE entries (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    target      TEXT    NOT NULL,
+    server      TEXT    NOT NULL,
+    ack_id      TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,
+    urgency     INTEGER NOT NULL CHECK (urgency BETWEEN 0 AND 2),
+    identity    BLOB,
+    device_key  BLOB    NOT NULL,
+    channel     TEXT    NOT NULL,
+    thread      TEXT    NOT NULL,
+    crt         INTEGER NOT NULL,
+    collapse_id TEXT,
+    accepted_at INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    state       TEXT    NOT NULL CHECK (state IN ('waiting', 'ready', 'leased', 'buried')),
+    wake_at     INTEGER CHECK ((wake_at IS NOT NULL) = (state IN ('waiting', 'leased'))),
+    buried_at   INTEGER CHECK ((buried_at IS NOT NULL) = (state = 'buried')),
+    superseded  INTEGER NOT NULL DEFAULT 0,
+    attempts    INTEGER NOT NULL,
+    reason      TEXT,
+    content     BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX entries_identity ON entries (identity) WHERE identity IS NOT NULL;
+CREATE INDEX entries_device ON entries (device_key);
+CREATE INDEX entries_ready  ON entries (target, urgency, expires_at) WHERE state = 'ready';
+CREATE INDEX entries_asleep ON entries (target, urgency, wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX entries_age    ON entries (target, accepted_at) WHERE buried_at IS NULL;
+CREATE INDEX entries_buried ON entries (buried_at) WHERE buried_at IS NOT NULL;
+
+CREATE TABLE late_verdicts (
+    device_key BLOB PRIMARY KEY,
+    reason     TEXT    NOT NULL,
+    at         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX late_verdicts_age ON late_verdicts (at);
+";
+
+/// An open file that no other relay has.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub connection: Connection,
+    pub path: PathBuf,
+    pub hashes: Hashes,
+    /// Held as long as it is not dropped.
+    pub lock: File,
+}
+
+/// Opens the file for the one relay that works on it; makes it where there is none.
+pub(super) fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Opened, OpenError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(OpenError::io(directory))?;
+    let lock = lock(&directory.join(LOCK_NAME))?;
+    let path = directory.join(FILE_NAME);
+    // Made here and not by SQLite, for the mode; its -wal and -shm take theirs from it.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(OpenError::io(&path))?;
+    // The names of the new files must reach the disk before anything that is said to be in them.
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(OpenError::io(directory))?;
+    let connection = connect(&path)?;
+    let hashes = prepare(&connection, &path, max_bytes)?;
+    Ok(Opened { connection, path, hashes, lock })
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(OpenError::io(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(path)(error)),
+    }
+}
+
+/// A connection that makes no file and has looked at nothing yet.
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connect = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    connect().map_err(OpenError::sqlite(path))
+}
+
+fn prepare(connection: &Connection, path: &Path, max_bytes: Option<u64>) -> Result<Hashes, OpenError> {
+    let sqlite = OpenError::sqlite(path);
+    let version = version(connection, path)?;
+    if version == 0 {
+        // Has to be said before the first table: what an outage has filled is given back afterwards.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
+    }
+    settings(connection, max_bytes).map_err(sqlite)?;
+    if version == 0 {
+        create(connection).map_err(sqlite)?;
+    }
+    check(connection, path)?;
+    key(connection, path)
+}
+
+/// The file's version, 0 for an empty one; an error for a file that is not ours or is of a later release.
+fn version(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
+    let sqlite = OpenError::sqlite(path);
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(0),
+        (APPLICATION_ID, version) if version > VERSION => {
+            Err(OpenError::TooNew { path: path.to_owned(), version, known: VERSION })
+        }
+        (APPLICATION_ID, version) => Ok(version),
+        _ => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}
+
+fn settings(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    // Texts and tokens of entries that are gone are written over where that costs no further page.
+    connection.pragma_update(None, "secure_delete", "FAST")?;
+    if let Some(bytes) = max_bytes {
+        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from((bytes / u64::from(page)).max(1)).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok(())
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    let mut key = [0; KEY_BYTES];
+    aws_lc_rs::rand::fill(&mut key).expect("the system has random numbers: TLS could not start without them");
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.execute("INSERT INTO meta (name, value) VALUES ('hash_key', ?1)", [&key[..]])?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Reads the whole file, which takes seconds per gigabyte: better at the start than at some entry later.
+fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(OpenError::sqlite(path))?;
+    if verdict == "ok" { Ok(()) } else { Err(OpenError::Corrupt { path: path.to_owned(), what: verdict }) }
+}
+
+fn key(connection: &Connection, path: &Path) -> Result<Hashes, OpenError> {
+    let key: Option<[u8; KEY_BYTES]> = connection
+        .query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))
+        .optional()
+        .map_err(OpenError::sqlite(path))?;
+    let key = key.ok_or_else(|| OpenError::Corrupt { path: path.to_owned(), what: "its key is missing".into() })?;
+    Ok(Hashes::of(&key))
+}
+
+/// A connection beside a relay that may be running: makes nothing, changes nothing of the file's form.
+pub(super) fn beside(directory: &Path) -> Result<(Connection, PathBuf), OpenError> {
+    let path = directory.join(FILE_NAME);
+    if !fs::exists(&path).map_err(OpenError::io(&path))? {
+        return Err(OpenError::Missing { path });
+    }
+    let connection = connect(&path)?;
+    match version(&connection, &path)? {
+        VERSION => {}
+        // A relay that was stopped between making the file and its tables.
+        0 => return Err(OpenError::Missing { path }),
+        version => return Err(OpenError::TooOld { path, version }),
+    }
+    connection.pragma_update(None, "synchronous", "FULL").map_err(OpenError::sqlite(&path))?;
+    Ok((connection, path))
+}

@@ -1,0 +1,259 @@
+//! The one thread that writes. It takes all commands that wait into one transaction, so that one fsync serves them all, and
+//! answers when that has been committed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::changes::{Changes, Effects};
+use super::command::{Answer, Command};
+use super::entry::millis;
+use super::error::QueueError;
+use super::keys::DeviceKey;
+use super::shared::Shared;
+use super::tallies::Change;
+use super::{Limits, reasons};
+use crate::clock::Clock;
+
+/// The most commands in one transaction: at some microseconds each, they wait no longer for each other than for the disk.
+const MAX_GROUP: usize = 256;
+
+/// How long it is idle before it looks whether the command line has changed something.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How often the old is swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
+const PAGES_GIVEN_BACK: u32 = 4_096;
+
+/// A command, and its place in the channel.
+pub(super) type Parcel = (Command, Option<OwnedSemaphorePermit>);
+
+/// The thread's belongings.
+pub(super) struct Writer {
+    pub connection: Connection,
+    /// Dropped last: the next relay finds a file that nobody uses.
+    pub lock: File,
+    pub shared: Arc<Shared>,
+    pub limits: Limits,
+    pub clock: Clock,
+    /// `PRAGMA data_version` when the entries were last counted: it changes when another process has written.
+    pub counted_at: Option<i64>,
+    /// Since the Unix epoch.
+    pub next_sweep: Duration,
+}
+
+impl Writer {
+    /// What a relay finds when it starts: nobody holds a lease, and what was to be told still is.
+    pub(super) fn prepare(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(
+            "DELETE FROM entries WHERE state = 'leased' AND superseded = 1;
+             UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'leased';",
+        )?;
+        {
+            let mut statement =
+                transaction.prepare("SELECT device_key, reason FROM late_verdicts ORDER BY at LIMIT ?1")?;
+            let mut rows = statement.query([i64::try_from(self.limits.max_late_verdicts).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                self.shared.late.remember(DeviceKey(row.get(0)?), reasons::known(row.get_ref(1)?.as_str()?));
+            }
+        }
+        transaction.commit()?;
+        // Counts, since nothing has been counted yet, and sweeps.
+        self.transact(&mut [])?;
+        self.sweep()
+    }
+
+    /// Until it is told to close, or nobody is left who could tell it anything.
+    pub(super) fn run(mut self, commands: &Receiver<Parcel>) {
+        loop {
+            match commands.recv_timeout(IDLE) {
+                Ok((first, permit)) => {
+                    drop(permit);
+                    let (group, close) = gather(first, commands);
+                    self.serve(group);
+                    if let Some(answer) = close {
+                        return self.close(answer);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => complain(self.look()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.clock.unix() >= self.next_sweep {
+                complain(self.sweep());
+            }
+        }
+    }
+
+    /// Does a group in one transaction. If that fails, each on its own: on a full disk, what makes room still can, and one bad
+    /// entry does not cost its neighbours.
+    fn serve(&mut self, mut group: Vec<Command>) {
+        let failure = match self.transact(&mut group) {
+            Err(_) if group.len() > 1 => {
+                for mut command in group {
+                    let failure = self.transact(slice::from_mut(&mut command)).err();
+                    self.answer(command, failure.as_ref());
+                }
+                return;
+            }
+            result => result.err(),
+        };
+        for command in group {
+            self.answer(command, failure.as_ref());
+        }
+    }
+
+    fn answer(&self, command: Command, failure: Option<&rusqlite::Error>) {
+        self.shared.commands.fetch_add(1, Ordering::Relaxed);
+        command.answer(failure.map(QueueError::from).as_ref());
+    }
+
+    /// All of it or nothing. With nothing to do, it counts again if another process has written.
+    fn transact(&mut self, commands: &mut [Command]) -> rusqlite::Result<()> {
+        self.within(|changes| commands.iter_mut().try_for_each(|command| command.apply(changes)))
+    }
+
+    fn sweep(&mut self) -> rusqlite::Result<()> {
+        self.next_sweep = self.clock.unix() + SWEEP_EVERY;
+        self.within(|changes| changes.sweep())?;
+        // One step gives one page back.
+        let mut statement =
+            self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+
+    fn look(&mut self) -> rusqlite::Result<()> {
+        if Some(data_version(&self.connection)?) == self.counted_at { Ok(()) } else { self.transact(&mut []) }
+    }
+
+    fn within(&mut self, work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let before = self.connection.total_changes();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Nobody else writes from here on: what is counted stays true until this has been committed.
+        let version = data_version(&transaction)?;
+        let is_counted_anew = self.counted_at != Some(version);
+        if is_counted_anew {
+            count(&transaction, &self.shared)?;
+            self.counted_at = Some(version);
+        }
+        let now = millis(self.clock.unix());
+        let effects = Effects::default();
+        let mut changes =
+            Changes { connection: &transaction, shared: &self.shared, limits: &self.limits, now, effects };
+        work(&mut changes)?;
+        changes.trim()?;
+        let effects = changes.effects;
+        let oldest: Vec<_> = effects
+            .tallies
+            .keys()
+            .map(|target| Ok((target.clone(), oldest(&transaction, target)?)))
+            .collect::<rusqlite::Result<_>>()?;
+        transaction.commit()?;
+        if self.connection.total_changes() != before {
+            self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        for (target, millis) in oldest {
+            self.shared.tallies.set_oldest(&target, millis);
+        }
+        take_place(&self.shared, effects);
+        if is_counted_anew {
+            self.shared.tallies.wake_those_with_work();
+        }
+        Ok(())
+    }
+
+    /// What is committed is on the disk already; this only leaves one tidy file.
+    fn close(self, answer: Answer<()>) {
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        complain(checkpoint);
+        complain(self.connection.close().map_err(|(_, error)| error));
+        drop(self.lock);
+        answer.done();
+    }
+}
+
+/// The first command and those that wait behind it, up to the bound or to the one that closes.
+fn gather(first: Command, commands: &Receiver<Parcel>) -> (Vec<Command>, Option<Answer<()>>) {
+    let mut group = Vec::new();
+    let mut next = Some(first);
+    while let Some(command) = next {
+        match command {
+            Command::Close(answer) => return (group, Some(answer)),
+            command => group.push(command),
+        }
+        if group.len() == MAX_GROUP {
+            break;
+        }
+        next = commands.try_recv().ok().map(|(command, _permit)| command);
+    }
+    (group, None)
+}
+
+/// Memory follows the disk.
+fn take_place(shared: &Shared, effects: Effects) {
+    for (target, change) in &effects.tallies {
+        shared.tallies.change(target, *change);
+    }
+    for (device, reason) in effects.dead {
+        shared.late.remember(device, reason);
+    }
+    for device in effects.forgotten {
+        shared.late.take(device);
+    }
+    for target in &effects.woken {
+        shared.tallies.of(target).work.notify_one();
+    }
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+/// Walks two indexes, a few hundred milliseconds for a million entries; only when another process has written.
+fn count(connection: &Connection, shared: &Shared) -> rusqlite::Result<()> {
+    let mut counted: BTreeMap<String, Change> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT target, count(*), 0 FROM entries INDEXED BY entries_age WHERE buried_at IS NULL GROUP BY target
+         UNION ALL
+         SELECT target, 0, count(*) FROM entries INDEXED BY entries_buried WHERE buried_at IS NOT NULL GROUP BY target",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let change = counted.entry(row.get(0)?).or_default();
+        change.waiting += row.get::<_, i64>(1)?;
+        change.buried += row.get::<_, i64>(2)?;
+    }
+    shared.tallies.replace(&counted);
+    for target in shared.tallies.names() {
+        shared.tallies.set_oldest(target.as_str(), oldest(connection, target.as_str())?);
+    }
+    Ok(())
+}
+
+fn oldest(connection: &Connection, target: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT accepted_at FROM entries INDEXED BY entries_age WHERE target = ?1 AND buried_at IS NULL
+             ORDER BY accepted_at LIMIT 1",
+        )?
+        .query_row([target], |row| row.get(0))
+        .optional()
+}
+
+/// For what nobody waits for. It is tried again.
+fn complain(result: rusqlite::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "The queue's file could not be tended; it is tried again. See to the disk that holds it.");
+    }
+}
