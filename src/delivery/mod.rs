@@ -2,7 +2,11 @@
 //! attempts together say about the next one.
 
 pub mod breaker;
+pub mod pace;
 pub mod policy;
+pub mod removal_cause;
+pub mod removal_guard;
+mod window;
 
 use std::time::Duration;
 
