@@ -1,10 +1,16 @@
-//! How hard the relay tries: the bounds of one notification's delivery, and the decision after each attempt.
+//! How hard the relay tries: the bounds of one notification's delivery, the decision after each attempt, and what a target's
+//! attempts together say about the next one.
 
+pub mod breaker;
+pub mod pace;
 pub mod policy;
+pub mod removal_cause;
+pub mod removal_guard;
+mod window;
 
 use std::time::Duration;
 
-/// The bounds of one notification's delivery.
+/// The bounds of one notification's delivery while its caller waits.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
     /// From admission to answer, everything included.
@@ -13,6 +19,7 @@ pub struct DeliverySettings {
     pub attempt_timeout: Duration,
     /// The most attempts, at least 1.
     pub max_attempts: u32,
-    /// The pause after the first failed attempt; it doubles with each further one.
+    /// The longest pause after the first failed attempt; it doubles with each further one. How long it really is, is drawn
+    /// between nothing and that.
     pub first_pause: Duration,
 }
