@@ -259,7 +259,7 @@ impl Relay {
             Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
         };
         self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
-        Begun::First { target, prepared: target.sender.prepare(notification), subject, pending }
+        Begun::First { target, prepared: target.sender.prepare(notification, None), subject, pending }
     }
 
     fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
@@ -339,7 +339,7 @@ impl Relay {
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
             let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
-            let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
+            let Attempt { verdict, answered, .. } = target.sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
             let attempt_took = (ended - started).saturating_sub(tried.elapsed);
             tried.attempts += 1;
