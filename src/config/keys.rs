@@ -5,6 +5,7 @@
 mod edge;
 
 use super::kind::Kind;
+use crate::journal::JournalSettings;
 pub(super) use edge::{CLIENT_IP, HTTP, OPS, THROTTLE, TLS};
 
 /// A table of the file: `[http]`, or `[[target]]` if there may be several.
@@ -61,8 +62,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 12] =
-    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &MEMORY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 13] =
+    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &MEMORY, &JOURNAL, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -121,7 +122,7 @@ pub(super) static TOP: Group = Group {
             Kind::File,
             Absent("nothing is kept over a restart"),
             "A directory that the relay may write to, for what it is to know after a restart: which chat servers it has seen in \
-             `observe` mode, and the key each signs with. It is made if it is not there.",
+             `observe` mode, and the key each signs with; and for the journal. It is made if it is not there.",
         ),
         // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
         key(
@@ -308,6 +309,29 @@ pub(super) static MEMORY: Group = Group {
             Default("1000000"),
             "The most requests remembered, 48 bytes each. A whole window needs notifications per second × seconds × 4/3; with \
              less, the oldest are forgotten early, and `pushrelay_memory_window_seconds` says how far back it reaches.",
+        ),
+    ],
+};
+
+/// What happened to each notification.
+pub(super) static JOURNAL: Group = Group {
+    name: "journal",
+    repeated: false,
+    about: "What happened to each notification, for `pushrelay trace`: in `data_dir`, and nowhere without it.",
+    keys: &[
+        key("enabled", Kind::Flag, Default("true"), "Whether it is kept."),
+        key(
+            "keep",
+            Kind::Duration(3_600_000, 30 * 24 * 3_600_000),
+            Default("24h"),
+            "How long, if `max_size` allows. What is older is deleted within an hour.",
+        ),
+        // 16 MiB are four times what is written at once at most.
+        key(
+            "max_size",
+            Kind::Size(JournalSettings::LEAST_BYTES, 64 << 30),
+            Default("512MiB"),
+            "How large it grows; the oldest goes first. A delivered notification takes about 250 bytes: two million fit.",
         ),
     ],
 };
