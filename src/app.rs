@@ -6,6 +6,7 @@ mod servers;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
@@ -33,6 +34,9 @@ pub const BUILD: Build = Build {
         None => "",
     },
 };
+
+/// The longest wait at the end for a disk that has stopped.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sockets a relay serves on, bound before anything else starts: a port in use is an error at start.
 #[derive(Debug)]
@@ -137,6 +141,8 @@ pub struct App {
     servers_directory: Option<ServersDirectory>,
     /// What is to be saved.
     learned: Option<Arc<Learned>>,
+    /// To be written out at the end.
+    journal: Option<Journal>,
     clock: Clock,
     reload: Reload,
     shutdown: Shutdown,
@@ -207,6 +213,13 @@ impl App {
             servers: settings.admission.servers.len(),
             auth: settings.admission.mode.as_str(),
         };
+        let journal = settings.journal.and_then(|settings| {
+            let started = Journal::start(settings, clock.clone());
+            started.inspect_err(|error| tracing::error!(%error, "no journal is kept: there is no thread for it")).ok()
+        });
+        if let Some(journal) = journal.clone() {
+            metrics.journal(move || journal.dropped());
+        }
         let relay = Relay::new(
             senders,
             left_out,
@@ -275,6 +288,10 @@ impl App {
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;
+        }
+        if let Some(journal) = &self.journal {
+            // Blocks, but nobody is served any more. What is not written by then is diagnostics.
+            journal.flush(JOURNAL_PATIENCE);
         }
     }
 }

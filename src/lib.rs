@@ -8,6 +8,7 @@ pub mod config;
 pub mod delivery;
 pub mod enrolment;
 pub mod http;
+pub mod journal;
 pub mod message;
 pub mod notification;
 pub mod outcome;

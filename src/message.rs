@@ -5,6 +5,7 @@
 //! knows no wire format, no provider's limits and no devices.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -96,6 +97,9 @@ impl Kind {
     }
 }
 
+/// What is left at the least of what is still sent: nothing left would read as "now or never".
+const MOMENT: Duration = Duration::from_millis(1);
+
 impl Message {
     /// What it does.
     pub fn kind(&self) -> Kind {
@@ -103,6 +107,18 @@ impl Message {
             Push::Alert(_) => Kind::Alert,
             Push::Background => Kind::Background,
             Push::Voip => Kind::Voip,
+        }
+    }
+
+    /// How long from now a provider is to keep it, if `remaining` is how long the relay still would: the shorter of that
+    /// and what the caller asked for, which counted from when it was accepted. Zero is now or never, and only the caller
+    /// can ask for that; `None` is as long as the provider likes.
+    pub fn keep(&self, remaining: Option<Duration>) -> Option<Duration> {
+        let asked = self.ttl_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        match (asked, remaining) {
+            (Some(asked), Some(remaining)) if !asked.is_zero() => Some(remaining.max(MOMENT).min(asked)),
+            (None, Some(remaining)) => Some(remaining.max(MOMENT)),
+            (asked, _) => asked,
         }
     }
 

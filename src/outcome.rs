@@ -2,7 +2,10 @@
 //! what the caller is told, and a [`Report`] what a caller is told that is a program.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 /// Why, in the provider's own word (`BadDeviceToken`, `UNREGISTERED`) or in ours for what never reached it
 /// (`connection refused`). Becomes a metric label, so every value comes from a fixed table: never from a caller, and
@@ -17,17 +20,67 @@ pub struct Attempt {
     /// Whether the verdict is the provider's answer to the notification. Otherwise there was none: something on the way
     /// broke, the access token could not be had, or the relay itself saw that asking was useless.
     pub answered: bool,
+    /// What the provider's support knows this attempt by. Apple is told it with the request, so it is there without an
+    /// answer, too; Google makes it when it takes a message. `None` if nothing was asked, or nothing usable was said.
+    pub provider_id: Option<ProviderId>,
 }
 
 impl Attempt {
     /// The provider answered.
     pub fn answered(verdict: Verdict) -> Self {
-        Self { verdict, answered: true }
+        Self { verdict, answered: true, provider_id: None }
     }
 
     /// There was no answer.
     pub fn unanswered(verdict: Verdict) -> Self {
-        Self { verdict, answered: false }
+        Self { verdict, answered: false, provider_id: None }
+    }
+
+    /// The same, under this id of the provider's.
+    #[must_use]
+    pub fn under(self, provider_id: Option<ProviderId>) -> Self {
+        Self { provider_id, ..self }
+    }
+}
+
+/// What a provider calls one message. Not a secret, and of a bounded length and alphabet: fit for a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderId {
+    /// The `apns-id`, chosen by us and the same for all attempts at a notification.
+    Apns(Uuid),
+    /// What stands behind the last slash of `name` (`projects/…/messages/…`) in Google's answer.
+    Fcm(FcmMessageId),
+}
+
+/// Google's id of a message: at most [`FcmMessageId::MOST_BYTES`] of `[A-Za-z0-9:%_-]`, and at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FcmMessageId(Box<str>);
+
+impl FcmMessageId {
+    /// Bytes. Google's have about 40 (`0:1500415314455276%31bd1c9631bd1c96`) and no documented length.
+    pub const MOST_BYTES: usize = 128;
+
+    /// From the `name` of a message; `None` if what is behind its last slash does not look like Google's ids.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let id = name.rsplit('/').next()?;
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b":%_-".contains(&byte);
+        let fits = (1..=Self::MOST_BYTES).contains(&id.len()) && id.bytes().all(is_known);
+        fits.then(|| Self(id.into()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Hyphenated and in lower case, as it was sent.
+            Self::Apns(id) => write!(f, "{}", id.hyphenated()),
+            Self::Fcm(id) => f.write_str(id.as_str()),
+        }
     }
 }
 
@@ -146,4 +199,27 @@ pub struct Report {
     pub reason: Option<Reason>,
     /// Whether the trouble was passing: the same notification may arrive if it is sent again later.
     pub may_be_repeated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn googles_id_is_what_stands_behind_the_last_slash_and_nothing_else_is_taken_for_one() {
+        let id = |name: &str| FcmMessageId::of_name(name).map(|id| id.as_str().to_owned());
+        let known = "0:1500415314455276%31bd1c9631bd1c96";
+        assert_eq!(id(&format!("projects/chat-1a2b3/messages/{known}")).as_deref(), Some(known));
+        assert_eq!(id(known).as_deref(), Some(known));
+        for wrong in ["", "projects/p/messages/", "a/b c", "a/<b>", "a/\u{1b}[2J", "a/ä"] {
+            assert_eq!(id(wrong), None, "{wrong:?}");
+        }
+        assert!(id(&"x".repeat(FcmMessageId::MOST_BYTES)).is_some());
+        assert_eq!(id(&"x".repeat(FcmMessageId::MOST_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn the_id_makes_an_attempt_only_a_little_larger() {
+        assert!(size_of::<Option<ProviderId>>() <= 24);
+    }
 }

@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → {http, enrolment} → {admission, relay} → {delivery, queue, sender} → {notification, message, outcome, clock}`.
+//! `main → cli → app → {http, enrolment} → {admission, relay} → {delivery, queue, sender, journal} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -17,6 +17,7 @@ const RINGS: &[(&str, u8)] = &[
     ("relay", 4),
     ("delivery", 5),
     ("queue", 5),
+    ("journal", 5),
     ("sender", 5),
     ("notification", 6),
     ("message", 6),
@@ -128,6 +129,7 @@ fn the_rule_tells_right_from_wrong() {
         ("http", "relay", true),
         ("relay", "http", false),
         ("sender", "delivery", false),
+        ("journal", "queue", false),
         ("sender", "config", false),
         ("app", "config", true),
         ("clock", "telemetry", false),

@@ -12,6 +12,7 @@ mod serve;
 mod servers;
 mod signals;
 mod simulate;
+mod trace;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -33,6 +34,7 @@ Examples:
   pushrelay check --config pushrelay.toml     is the configuration right?
   pushrelay enroll https://chat.example.com   register a chat server by what it publishes
   pushrelay servers list                      who may send
+  pushrelay trace ACK_ID                      what happened to one push
   pushrelay keygen --server-id chat-1         keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
@@ -53,6 +55,7 @@ enum Command {
     Check(check::Check),
     Enroll(enroll::Enroll),
     Servers(servers::Servers),
+    Trace(trace::Trace),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Servers(servers) => servers.run(),
+        Command::Trace(trace) => trace.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

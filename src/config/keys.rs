@@ -5,6 +5,7 @@
 mod edge;
 
 use super::kind::Kind;
+use crate::journal::JournalSettings;
 pub(super) use edge::{CLIENT_IP, HTTP, OPS, THROTTLE, TLS};
 
 /// A table of the file: `[http]`, or `[[target]]` if there may be several.
@@ -61,8 +62,8 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 13] =
-    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &QUEUE, &MEMORY, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 14] =
+    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &QUEUE, &MEMORY, &JOURNAL, &LOG, &TARGET];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -345,6 +346,29 @@ pub(super) static QUEUE: Group = Group {
             Kind::Size(16 << 20, 1 << 40),
             Default("4GiB"),
             "The most room that the file may take.",
+        ),
+    ],
+};
+
+/// What happened to each notification.
+pub(super) static JOURNAL: Group = Group {
+    name: "journal",
+    repeated: false,
+    about: "What happened to each notification, for `pushrelay trace`: in `data_dir`, and nowhere without it.",
+    keys: &[
+        key("enabled", Kind::Flag, Default("true"), "Whether it is kept."),
+        key(
+            "keep",
+            Kind::Duration(3_600_000, 30 * 24 * 3_600_000),
+            Default("24h"),
+            "How long, if `max_size` allows. What is older is deleted within an hour.",
+        ),
+        // 16 MiB are four times what is written at once at most.
+        key(
+            "max_size",
+            Kind::Size(JournalSettings::LEAST_BYTES, 64 << 30),
+            Default("512MiB"),
+            "How large it grows; the oldest goes first. A delivered notification takes about 250 bytes: two million fit.",
         ),
     ],
 };

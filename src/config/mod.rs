@@ -46,6 +46,7 @@ use values::Values;
 
 use crate::admission::ServerSettings;
 use crate::delivery::DeliverySettings;
+use crate::journal::JournalSettings;
 use crate::notification::Compatibility;
 use crate::queue::QueueSettings;
 use crate::relay::memory::MemorySettings;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub servers_directory: Option<ServersDirectory>,
     /// Where to keep what is to be known after a restart; nothing is kept without it.
     pub data_dir: Option<PathBuf>,
+    /// What happened to each notification is kept there; nowhere without it, and never without `data_dir`.
+    pub journal: Option<crate::journal::JournalSettings>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
     /// What is used to keep notifications on disk; without it, none are.
@@ -221,6 +224,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let http = edge::http(document, directory, listen, findings);
     let queue = queue(document, directory, data_dir.as_deref(), findings);
     let memory = memory(document, directory, findings);
+    let journal = journal(document, directory, data_dir.as_deref(), findings);
     let log = log(document, directory, findings);
     let target_names: BTreeSet<String> =
         document.sections(&keys::TARGET).filter_map(|section| section.text("name").map(str::to_owned)).collect();
@@ -251,6 +255,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         admission,
         servers_directory,
         data_dir,
+        journal,
         delivery,
         queue,
         memory,
@@ -338,6 +343,30 @@ fn memory(document: &mut Document, directory: &Path, findings: &mut Findings) ->
     memory
         .flag("enabled")
         .then(|| MemorySettings { window: memory.duration("window"), entries: memory.number("entries") })
+}
+
+fn journal(
+    document: &mut Document,
+    directory: &Path,
+    data_dir: Option<&Path>,
+    findings: &mut Findings,
+) -> Option<JournalSettings> {
+    let journal = Values::check(document.section(&keys::JOURNAL), directory, findings);
+    if !journal.flag("enabled") {
+        return None;
+    }
+    let Some(data_dir) = data_dir else {
+        if let Some(given) = ["enabled", "keep", "max_size"].into_iter().find(|name| journal.was_given(name)) {
+            let what = "is of no use without `data_dir`: no journal is kept, and `pushrelay trace` finds nothing";
+            journal.warning(findings, given, what, "set data_dir, or leave [journal] out");
+        }
+        return None;
+    };
+    Some(JournalSettings {
+        directory: data_dir.join(JournalSettings::DIRECTORY),
+        keep: journal.duration("keep"),
+        max_bytes: journal.number("max_size"),
+    })
 }
 
 fn log(document: &mut Document, directory: &Path, findings: &mut Findings) -> LogSettings {

@@ -51,6 +51,25 @@ fn settings_without_targets(toml: &str, environment: &[(&str, &str)]) -> (Settin
 }
 
 #[test]
+fn a_journal_is_kept_where_there_is_a_directory_for_it() {
+    let journal = |toml| settings_without_targets(toml, &[]).0.journal;
+    let usual = crate::journal::JournalSettings {
+        directory: "data/journal".into(),
+        keep: Duration::from_hours(24),
+        max_bytes: 512 << 20,
+    };
+    assert_eq!(journal("data_dir = \"data\""), Some(usual.clone()));
+    assert_eq!(journal(""), None);
+    assert_eq!(journal("data_dir = \"data\"\n[journal]\nenabled = false"), None);
+    let smaller = crate::journal::JournalSettings { keep: Duration::from_hours(2), max_bytes: 16 << 20, ..usual };
+    let toml = "data_dir = \"data\"\n[journal]\nkeep = \"2h\"\nmax_size = \"16MiB\"";
+    assert_eq!(journal(toml), Some(smaller));
+    let (settings, findings) = settings_without_targets("[journal]\nkeep = \"2h\"", &[]);
+    let said = format!("{findings:?}");
+    assert!(settings.journal.is_none() && said.contains("journal") && said.contains("data_dir"), "{said}");
+}
+
+#[test]
 fn an_empty_file_gives_the_defaults() {
     let (settings, _) = settings_without_targets("", &[]);
     let Settings { http, admission, delivery, log, compatibility, shutdown_deadline, targets, .. } = settings;

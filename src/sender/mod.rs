@@ -104,11 +104,13 @@ impl Sender {
         }
     }
 
-    /// Builds what the provider will read.
-    pub fn prepare(&self, notification: &Notification) -> Prepared {
+    /// Builds what the provider will read. `remaining` is how long the notification is worth delivering from now on: the
+    /// provider is told to keep it no longer for a phone that it cannot reach, except where the reference is followed to
+    /// the letter. `None` tells it nothing beyond what a program asked for itself.
+    pub fn prepare(&self, notification: &Notification, remaining: Option<Duration>) -> Prepared {
         match self {
-            Self::Apns(apns) => Prepared::Apns(apns.prepare(notification)),
-            Self::Fcm(fcm) => Prepared::Fcm(fcm.prepare(notification)),
+            Self::Apns(apns) => Prepared::Apns(apns.prepare(notification, remaining)),
+            Self::Fcm(fcm) => Prepared::Fcm(fcm.prepare(notification, remaining)),
         }
     }
 

@@ -37,6 +37,12 @@ const LOG_LINES_DROPPED: [Figure; 1] = [Figure {
     kind: MetricType::COUNTER,
 }];
 
+const JOURNAL_LINES_DROPPED: [Figure; 1] = [Figure {
+    name: "pushrelay_journal_lines_dropped_total",
+    help: "Lines of the journal dropped because the disk was too slow or could not be written",
+    kind: MetricType::COUNTER,
+}];
+
 /// All metrics of one relay. Made once and shared; a second one (in tests) counts for itself.
 pub struct Metrics {
     registry: Registry,
@@ -77,6 +83,11 @@ impl Metrics {
         super::process::register(&metrics.registry);
         figures::register(&metrics.registry, &LOG_LINES_DROPPED, move || vec![Some(dropped_lines.count() as f64)]);
         metrics
+    }
+
+    /// Shows what the journal has dropped since the start, read at each scrape. To be called once, if there is a journal.
+    pub fn journal(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        figures::register(&self.registry, &JOURNAL_LINES_DROPPED, move || vec![Some(dropped() as f64)]);
     }
 
     fn without_process(version: &str) -> Self {

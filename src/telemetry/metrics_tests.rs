@@ -210,3 +210,12 @@ fn the_processs_own_figures_are_there() {
         assert!(text.lines().any(|line| line == format!("# TYPE {name} {kind}")), "{name} is no {kind}");
     }
 }
+
+#[test]
+fn what_a_journal_dropped_is_there_if_there_is_a_journal() {
+    let metrics = Metrics::new("x", DroppedLines::default());
+    let name = "pushrelay_journal_lines_dropped_total";
+    assert!(!metrics.render().contains(name));
+    metrics.journal(|| 7);
+    assert!(metrics.render().lines().any(|line| line == format!("{name} 7")));
+}

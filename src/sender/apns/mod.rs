@@ -12,7 +12,7 @@ use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
-use crate::outcome::{Attempt, Reason, Scope, Verdict};
+use crate::outcome::{Attempt, ProviderId, Reason, Scope, Verdict};
 use credential::{ClientCertificate, Credential};
 use payload::PushType;
 pub use provider_token::KeysInUse;
@@ -115,17 +115,24 @@ impl Apns {
         })
     }
 
-    /// Builds path, headers and payload.
-    pub fn prepare(&self, notification: &Notification) -> Prepared {
+    /// Builds path, headers and payload. `remaining` is as in [`super::Sender::prepare`].
+    pub fn prepare(&self, notification: &Notification, remaining: Option<Duration>) -> Prepared {
         Prepared(match &notification.content {
             Content::Mattermost(content) => {
                 let push_type = PushType::of(notification, content, self.compatibility);
+                // The reference tells Apple of no end.
+                let remaining = remaining.filter(|_| self.compatibility == Compatibility::Improved);
+                let expiration = remaining.map(|remaining| expiration(self.clock.unix(), remaining));
                 let body = || payload::build(notification, content, self.compatibility);
-                let prepared = self.addressing.prepare(&notification.device, push_type, None, body);
+                let prepared = self.addressing.prepare(&notification.device, push_type, expiration, None, body);
                 prepared.map_err(|_too_long| TOKEN_TOO_LONG)
             }
             Content::Native(message) => {
-                native::prepare(&self.addressing, &notification.device, message, self.clock.unix_seconds())
+                let expiration = message.keep(remaining).map(|keep| match keep {
+                    Duration::ZERO => NOW_OR_NEVER,
+                    keep => expiration(self.clock.unix(), keep),
+                });
+                native::prepare(&self.addressing, &notification.device, message, expiration)
             }
         })
     }
@@ -141,12 +148,13 @@ impl Apns {
             Err(reason) => return Attempt::unanswered(Verdict::TargetBroken { reason }),
         };
         let (deadline, started) = (Instant::now() + timeout, self.clock.now());
+        let id = Some(ProviderId::Apns(prepared.id));
         let head = || prepared.head(token.as_deref().map(ProviderToken::header));
         match self.pool.request(head, &prepared.body, deadline).await {
-            Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)),
+            Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)).under(id),
             Err(error) => {
                 let (reason, unprocessed) = (error.reason.as_str(), error.unprocessed);
-                Attempt::unanswered(Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed })
+                Attempt::unanswered(Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed }).under(id)
             }
         }
     }
@@ -194,6 +202,15 @@ impl Apns {
             Identity::Certificate(certificate) => Some(certificate.expires_at()),
         }
     }
+}
+
+/// The `apns-expiration` of what Apple is to try once.
+const NOW_OR_NEVER: u64 = 0;
+
+/// The `apns-expiration` of a notification that is worth something for so much longer: seconds after the Unix epoch,
+/// rounded down, since late is worse than never. Not now or before, which Apple could read as "try once".
+fn expiration(now: Duration, remaining: Duration) -> u64 {
+    now.saturating_add(remaining).as_secs().max(now.as_secs().saturating_add(1))
 }
 
 /// `https://host[:port]`, nothing behind it.

@@ -15,16 +15,16 @@ use crate::message::{Alert, Kind, Message, Priority};
 use crate::notification::DeviceToken;
 use crate::outcome::Reason;
 
-/// Path, headers and payload of a message for one device. `now` is in seconds after the Unix epoch.
+/// Path, headers and payload of a message for one device. `expiration` is as in [`Addressing::prepare`].
 pub(super) fn prepare(
     addressing: &Addressing,
     device: &DeviceToken,
     message: &Message,
-    now: u64,
+    expiration: Option<u64>,
 ) -> Result<Prepared, Reason> {
     let payload = build(message)?;
-    let wishes = Some(Box::new(wishes(message, now)));
-    addressing.prepare(device, push_type(message), wishes, || payload).map_err(|_too_long| TOKEN_TOO_LONG)
+    let wishes = Some(Box::new(wishes(message)));
+    addressing.prepare(device, push_type(message), expiration, wishes, || payload).map_err(|_too_long| TOKEN_TOO_LONG)
 }
 
 fn push_type(message: &Message) -> PushType {
@@ -35,10 +35,9 @@ fn push_type(message: &Message) -> PushType {
     }
 }
 
-fn wishes(message: &Message, now: u64) -> Wishes {
+fn wishes(message: &Message) -> Wishes {
     Wishes {
         is_normal: message.priority == Priority::Normal,
-        expiration: message.ttl_seconds.map(|ttl| if ttl == 0 { 0 } else { now.saturating_add(ttl.into()) }),
         // Whoever decoded the message let through only what a header can hold.
         collapse_id: message.collapse_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
     }

@@ -57,8 +57,6 @@ fn priority(kind: PushType, is_normal: bool) -> HeaderValue {
 pub(super) struct Wishes {
     /// Priority 5 instead of 10.
     pub(super) is_normal: bool,
-    /// Seconds after the Unix epoch; 0 means now or never.
-    pub(super) expiration: Option<u64>,
     /// At most 64 bytes.
     pub(super) collapse_id: Option<HeaderValue>,
 }
@@ -70,9 +68,11 @@ pub(super) struct TokenTooLong;
 /// One notification's request, the same for each attempt but for the provider token.
 pub(super) struct Prepared {
     uri: Uri,
-    id: HeaderValue,
+    /// As 16 bytes: its text is only needed while a request is written.
+    pub(super) id: Uuid,
     topic: HeaderValue,
     push_type: PushType,
+    expiration: Option<u64>,
     wishes: Option<Box<Wishes>>,
     pub(super) body: Bytes,
 }
@@ -88,11 +88,12 @@ impl Addressing {
         Some(Self { origin, topic: HeaderValue::from_str(topic).ok()?, voip_topic })
     }
 
-    /// The body is built only if the request can be sent.
+    /// The body is built only if the request can be sent. `expiration` is in seconds after the Unix epoch; 0 is now or never.
     pub(super) fn prepare(
         &self,
         device: &DeviceToken,
         push_type: PushType,
+        expiration: Option<u64>,
         wishes: Option<Box<Wishes>>,
         body: impl FnOnce() -> Bytes,
     ) -> Result<Prepared, TokenTooLong> {
@@ -104,18 +105,21 @@ impl Addressing {
         let uri = Uri::from_maybe_shared(Bytes::from(uri))
             .expect("an origin that has been connected to, and a segment of at most 3 KiB of plain letters");
         let topic = if push_type == PushType::Voip { &self.voip_topic } else { &self.topic };
-        Ok(Prepared { uri, id: new_id(), topic: topic.clone(), push_type, wishes, body: body() })
+        Ok(Prepared { uri, id: Uuid::new_v4(), topic: topic.clone(), push_type, expiration, wishes, body: body() })
     }
 }
 
 /// A lower-case UUID, the form Apple asks for.
-fn new_id() -> HeaderValue {
+fn id_header(id: Uuid) -> HeaderValue {
     let mut text = Uuid::encode_buffer();
-    let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
-    let mut id = HeaderValue::from_str(text).expect("hexadecimal digits and hyphens");
-    // Not a secret: it is used once, and this keeps HPACK from giving it a place in the table of those that come again.
-    id.set_sensitive(true);
-    id
+    let text = id.hyphenated().encode_lower(&mut text);
+    once(HeaderValue::from_str(text).expect("hexadecimal digits and hyphens"))
+}
+
+/// Not a secret: it hardly comes again, and this keeps HPACK from giving it a place in the table of those that do.
+fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 impl Prepared {
@@ -126,15 +130,15 @@ impl Prepared {
         headers.insert(APNS_PUSH_TYPE, push_type(self.push_type));
         let is_normal = self.wishes.as_ref().is_some_and(|wishes| wishes.is_normal);
         headers.insert(APNS_PRIORITY, priority(self.push_type, is_normal));
+        if let Some(expiration) = self.expiration {
+            headers.insert(APNS_EXPIRATION, once(expiration.into()));
+        }
         if let Some(wishes) = &self.wishes {
-            if let Some(expiration) = wishes.expiration {
-                headers.insert(APNS_EXPIRATION, expiration.into());
-            }
             if let Some(collapse_id) = &wishes.collapse_id {
                 headers.insert(APNS_COLLAPSE_ID, collapse_id.clone());
             }
         }
-        headers.insert(APNS_ID, self.id.clone());
+        headers.insert(APNS_ID, id_header(self.id));
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
@@ -149,9 +153,8 @@ impl Prepared {
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The id is shown on purpose, by way of its text: a sensitive header value prints nothing.
         f.debug_struct("Prepared")
-            .field("apns_id", &self.id.to_str().unwrap_or_default())
+            .field("apns_id", &self.id)
             .field("push_type", &self.push_type)
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
@@ -176,7 +179,7 @@ mod tests {
 
     fn prepare(notification: &Notification) -> Prepared {
         addressing()
-            .prepare(&notification.device, push_type_of(notification, Compatibility::Improved), None, || {
+            .prepare(&notification.device, push_type_of(notification, Compatibility::Improved), None, None, || {
                 Bytes::from_static(b"{}")
             })
             .unwrap()
@@ -253,7 +256,7 @@ mod tests {
     fn a_token_of_impossible_length_is_not_sent() {
         let prepare = |length: usize| {
             addressing()
-                .prepare(&notification(&"é".repeat(length / 2)).device, PushType::Alert, None, Bytes::new)
+                .prepare(&notification(&"é".repeat(length / 2)).device, PushType::Alert, None, None, Bytes::new)
                 .map(|_| ())
         };
         assert_eq!(prepare(MAX_TOKEN), Ok(()));

@@ -14,6 +14,8 @@ use url::Url;
 use super::credential::{Credential, SigningKey, test_keys};
 use super::test_notification::notification;
 use super::*;
+use crate::message::Message;
+use crate::message::tests::alert;
 use crate::notification::TargetName;
 use crate::sender::ProviderSettings;
 use crate::sender::network::{NetworkSettings, ProxySettings, crypto_provider};
@@ -107,16 +109,67 @@ fn apns(server: &Server, credential: Credential, clock: &Clock) -> Apns {
 async fn a_push_is_delivered_with_a_provider_token_and_repeated_under_the_same_id() {
     let mut server = server(&[(503, r#"{"reason":"ServiceUnavailable"}"#), (200, "")], None).await;
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
-    let prepared = apns.prepare(&notification("00fc13ad"));
+    let prepared = apns.prepare(&notification("00fc13ad"), None);
     let after = Some(Duration::from_secs(7));
     let busy = Verdict::Retry { reason: "ServiceUnavailable", after, scope: Scope::Target, unprocessed: false };
-    assert_eq!(apns.attempt(&prepared, LONG).await.verdict, busy);
-    assert_eq!(apns.attempt(&prepared, LONG).await.verdict, Verdict::Delivered);
+    let attempts = [apns.attempt(&prepared, LONG).await, apns.attempt(&prepared, LONG).await];
+    assert_eq!([&attempts[0].verdict, &attempts[1].verdict], [&busy, &Verdict::Delivered]);
     let (path, first) = server.requests.recv().await.unwrap();
     let (_, second) = server.requests.recv().await.unwrap();
     assert_eq!(path, "/3/device/00fc13ad");
     assert!(first["authorization"].to_str().unwrap().starts_with("bearer ey"));
     assert_eq!(first, second);
+    for attempt in attempts {
+        let id = attempt.provider_id.map(|id| id.to_string());
+        assert_eq!(id.as_deref(), first["apns-id"].to_str().ok(), "what Apple was told is what is told of the attempt");
+    }
+}
+
+#[tokio::test]
+async fn apple_is_told_until_when_a_push_is_worth_something_where_it_can_be_known() {
+    let server = server(&[(200, "")], None).await;
+    let clock = Clock::manual(1_000);
+    clock.advance(Duration::from_millis(900));
+    let settings = settings(signing_key());
+    let sender = |compatibility| {
+        let target = TargetSettings { compatibility, ..target(&server, &settings) };
+        Apns::new(&target, &settings, &clock, &mut KeysInUse::default()).unwrap()
+    };
+    let (improved, strict) = (sender(Compatibility::Improved), sender(Compatibility::Strict));
+    let told = |apns: &Apns, notification: &Notification, remaining: Option<u64>| {
+        let prepared = apns.prepare(notification, remaining.map(Duration::from_millis)).0.unwrap();
+        let head = prepared.head(None);
+        head.headers().get("apns-expiration").map(|value| value.to_str().unwrap().to_owned())
+    };
+    // Remaining milliseconds, and the seconds after 1970 at which Apple gives up. It is 1,000.9.
+    let push = notification("ab");
+    for (remaining, expected) in [
+        (None, None),
+        (Some(0), Some("1001")),
+        (Some(99), Some("1001")),
+        (Some(1_099), Some("1001")),
+        (Some(60_100), Some("1061")),
+    ] {
+        assert_eq!(told(&improved, &push, remaining).as_deref(), expected, "{remaining:?}");
+        assert_eq!(told(&strict, &push, remaining), None, "the reference tells nothing");
+    }
+    // What a program asked for, seconds, before the rest.
+    for (ttl_seconds, remaining, expected) in [
+        (None, None, None),
+        (None, Some(60_100), Some("1061")),
+        (Some(3_600), None, Some("4600")),
+        (Some(3_600), Some(60_100), Some("1061")),
+        (Some(10), Some(60_100), Some("1010")),
+        (Some(3_600), Some(0), Some("1001")),
+        (Some(0), None, Some("0")),
+        (Some(0), Some(60_100), Some("0")),
+    ] {
+        let message = Arc::new(Message { ttl_seconds, ..alert() });
+        let push = Notification::of_message(&message, &push.server_id, &push.target, push.device.clone());
+        for apns in [&improved, &strict] {
+            assert_eq!(told(apns, &push, remaining).as_deref(), expected, "{ttl_seconds:?} {remaining:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -133,7 +186,7 @@ async fn an_answer_becomes_its_verdict() {
     )
     .await;
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
-    let prepared = apns.prepare(&notification("ab"));
+    let prepared = apns.prepare(&notification("ab"), None);
     for expected in [
         Verdict::Remove { reason: "Unregistered", ambiguous: false },
         Verdict::Remove { reason: "BadDeviceToken", ambiguous: true },
@@ -150,7 +203,7 @@ async fn an_expired_provider_token_is_replaced_and_a_fresh_one_that_is_refused_b
     let mut server = server(&[(200, ""), (403, r#"{"reason":"ExpiredProviderToken"}"#)], None).await;
     let clock = Clock::manual(1_700_000_000);
     let apns = apns(&server, signing_key(), &clock);
-    let prepared = apns.prepare(&notification("ab"));
+    let prepared = apns.prepare(&notification("ab"), None);
     assert_eq!(apns.attempt(&prepared, LONG).await.verdict, Verdict::Delivered);
     clock.advance(Duration::from_secs(30 * 60));
     let expired = Verdict::NewCredential { reason: "ExpiredProviderToken" };
@@ -187,7 +240,7 @@ async fn a_certificate_proves_itself_in_tls_and_sends_no_token() {
     let apns = apns(&server, credential, &Clock::manual(1_700_000_000));
     assert_eq!(apns.credential_problem(), None);
     assert_eq!(apns.credential_expires_at(), Some(4_733_510_400));
-    assert_eq!(apns.attempt(&apns.prepare(&notification("ab")), LONG).await.verdict, Verdict::Delivered);
+    assert_eq!(apns.attempt(&apns.prepare(&notification("ab"), None), LONG).await.verdict, Verdict::Delivered);
     assert!(!server.requests.recv().await.unwrap().1.contains_key("authorization"));
 }
 
@@ -197,7 +250,7 @@ async fn an_expired_certificate_breaks_the_target_without_asking_apple() {
     let mut server = server(&[(200, "")], Some(authority)).await;
     let apns = apns(&server, credential, &Clock::manual(4_733_510_401));
     assert!(apns.credential_problem().unwrap().contains("2120-01-01"));
-    let verdict = apns.attempt(&apns.prepare(&notification("ab")), LONG).await.verdict;
+    let verdict = apns.attempt(&apns.prepare(&notification("ab"), None), LONG).await.verdict;
     assert_eq!(verdict, Verdict::TargetBroken { reason: "certificate_out_of_date" });
     assert!(server.requests.try_recv().is_err());
 }
@@ -206,7 +259,7 @@ async fn an_expired_certificate_breaks_the_target_without_asking_apple() {
 async fn a_token_too_long_to_be_one_fails_and_is_not_removed() {
     let mut server = server(&[(200, "")], None).await;
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
-    let prepared = apns.prepare(&notification(&"a".repeat(1_025)));
+    let prepared = apns.prepare(&notification(&"a".repeat(1_025)), None);
     assert_eq!(apns.attempt(&prepared, LONG).await.verdict, Verdict::Rejected { reason: "token_too_long" });
     assert!(server.requests.try_recv().is_err());
 }
@@ -249,7 +302,7 @@ async fn what_cannot_work_is_refused_when_the_target_is_set_up() {
 async fn a_debug_print_shows_no_secret() {
     let server = server(&[(200, "")], None).await;
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
-    let prepared = apns.prepare(&notification("canary"));
+    let prepared = apns.prepare(&notification("canary"), None);
     assert_eq!(apns.attempt(&prepared, LONG).await.verdict, Verdict::Delivered);
     let printed = format!("{apns:?} {prepared:?}");
     assert!(!printed.contains("canary") && !printed.contains("bearer") && !printed.contains("eyJ"), "{printed}");

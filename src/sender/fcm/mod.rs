@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -31,7 +32,7 @@ use self::trouble::Trouble;
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
-use crate::outcome::{Attempt, Reason, Scope, Verdict};
+use crate::outcome::{Attempt, FcmMessageId, ProviderId, Reason, Scope, Verdict};
 
 /// Google's own address.
 const ENDPOINT: &str = "https://fcm.googleapis.com";
@@ -78,11 +79,11 @@ impl Fcm {
         })
     }
 
-    /// Builds the body.
-    pub fn prepare(&self, notification: &Notification) -> Prepared {
+    /// Builds the body. `remaining` is as in [`super::Sender::prepare`].
+    pub fn prepare(&self, notification: &Notification, remaining: Option<Duration>) -> Prepared {
         Prepared(match &notification.content {
-            Content::Mattermost(content) => Ok(payload::build(notification, content, self.compatibility)),
-            Content::Native(message) => native::build(message, &notification.device),
+            Content::Mattermost(content) => Ok(payload::build(notification, content, self.compatibility, remaining)),
+            Content::Native(message) => native::build(message, &notification.device, remaining),
         })
     }
 
@@ -141,8 +142,20 @@ impl Fcm {
         // many resets look like an attack to the other side.
         let left = within.saturating_sub(started.elapsed());
         let body = timeout(left, client::read_body(&mut response)).await.unwrap_or(Err(Trouble::Timeout));
-        Attempt::answered(judge(status, body, retry_after))
+        let id = body.as_deref().ok().filter(|_| status == StatusCode::OK).and_then(message_id);
+        Attempt::answered(judge(status, body, retry_after)).under(id)
     }
+}
+
+/// What Google calls the message that it took; `None` if the body does not say so in a form that is known.
+fn message_id(body: &[u8]) -> Option<ProviderId> {
+    /// Borrowed from the body. Google escapes nothing in it; if it did, there would be no id.
+    #[derive(Deserialize)]
+    struct Taken<'a> {
+        name: &'a str,
+    }
+    let taken: Taken<'_> = serde_json::from_slice(body).ok()?;
+    FcmMessageId::of_name(taken.name).map(ProviderId::Fcm)
 }
 
 /// What an answer means whose body may not have come whole.

@@ -3,12 +3,14 @@
 //!
 //! Sources: Firebase, "REST Resource: projects.messages" and "Message types".
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use super::payload::DATA_LIMIT;
+use super::payload::{DATA_LIMIT, Ttl};
 use crate::message::{Alert, Message, Priority};
 use crate::notification::DeviceToken;
 use crate::outcome::Reason;
@@ -20,8 +22,8 @@ const PAYLOAD_TOO_LARGE: Reason = "payload_too_large";
 /// The member of `android` that is merged member by member.
 const NOTIFICATION: &str = "notification";
 
-/// The body of `messages:send` for one device.
-pub(super) fn build(message: &Message, device: &DeviceToken) -> Result<Bytes, Reason> {
+/// The body of `messages:send` for one device. `remaining` is as in [`Message::keep`].
+pub(super) fn build(message: &Message, device: &DeviceToken, remaining: Option<Duration>) -> Result<Bytes, Reason> {
     if size(message) > DATA_LIMIT {
         return Err(PAYLOAD_TOO_LARGE);
     }
@@ -33,7 +35,7 @@ pub(super) fn build(message: &Message, device: &DeviceToken) -> Result<Bytes, Re
             token: device.expose(),
             notification: texts.map(|alert| Texts { title: alert.title.expose(), body: alert.body.expose() }),
             data: Data(&message.data),
-            android: Android { message, alert },
+            android: Android { message, alert, ttl: message.keep(remaining).map(Ttl::of) },
         },
     };
     let mut body = Vec::with_capacity(1_024);
@@ -96,19 +98,20 @@ struct Android<'a> {
     message: &'a Message,
     /// If there is something to show.
     alert: Option<&'a Alert>,
+    ttl: Option<Ttl>,
 }
 
 impl Serialize for Android<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Message { priority, ttl_seconds, collapse_id, fcm, .. } = self.message;
+        let Message { priority, collapse_id, fcm, .. } = self.message;
         let mut map = serializer.serialize_map(None)?;
         let priority = match priority {
             Priority::High => "high",
             Priority::Normal => "normal",
         };
         map.serialize_entry("priority", priority)?;
-        if let Some(seconds) = ttl_seconds {
-            map.serialize_entry("ttl", &format_args!("{seconds}s"))?;
+        if let Some(ttl) = self.ttl {
+            map.serialize_entry("ttl", &ttl)?;
         }
         if let Some(id) = collapse_id {
             map.serialize_entry("collapse_key", id)?;

@@ -4,6 +4,7 @@
 //! The keys are those of `mattermost-push-proxy`; every value is a text, as FCM wants it. Nothing is sent here.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -19,8 +20,14 @@ pub(super) const DATA_LIMIT: usize = 4_096;
 const NO_SIGNATURE: &str = "NO_SIGNATURE";
 
 /// Writes the body of `messages:send`. Unless `Strict`, texts are shortened until `data` is as small as Google wants it;
-/// ids and signature are not, so a sender of absurd ids gets Google's `INVALID_ARGUMENT`.
-pub(crate) fn build(notification: &Notification, content: &MattermostContent, compatibility: Compatibility) -> Bytes {
+/// ids and signature are not, so a sender of absurd ids gets Google's `INVALID_ARGUMENT`. `keep` is how long Google keeps it
+/// for a phone that it cannot reach; in `Strict` it is as long as Google likes, as in the reference.
+pub(crate) fn build(
+    notification: &Notification,
+    content: &MattermostContent,
+    compatibility: Compatibility,
+    keep: Option<Duration>,
+) -> Bytes {
     let badge = content.badge.to_string();
     let mut texts = Texts::of(notification, content);
     if compatibility == Compatibility::Improved {
@@ -36,7 +43,10 @@ pub(crate) fn build(notification: &Notification, content: &MattermostContent, co
         message: Message {
             token: notification.device.expose(),
             data: Data { notification, content, badge: &badge, texts: &texts },
-            android: Android { priority: "high" },
+            android: Android {
+                priority: "high",
+                ttl: keep.filter(|_| compatibility == Compatibility::Improved).map(Ttl::of),
+            },
         },
     };
     serde_json::to_writer(&mut body, &request).expect("texts can always be written as JSON to memory");
@@ -59,6 +69,28 @@ struct Message<'a> {
 #[derive(Serialize)]
 struct Android {
     priority: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<Ttl>,
+}
+
+/// How long Google keeps a message for a phone that it cannot reach, whole seconds (Firebase, `AndroidConfig.ttl`).
+#[derive(Clone, Copy)]
+pub(super) struct Ttl(u64);
+
+impl Ttl {
+    /// Four weeks: longer, Google refuses.
+    const MOST: u64 = 2_419_200;
+
+    /// Rounded down: late is worse than never.
+    pub(super) fn of(keep: Duration) -> Self {
+        Self(keep.as_secs().min(Self::MOST))
+    }
+}
+
+impl Serialize for Ttl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}s", self.0))
+    }
 }
 
 /// The keys and values of `data`, which are both written and counted.

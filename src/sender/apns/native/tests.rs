@@ -8,15 +8,13 @@ use crate::message::Push;
 use crate::message::tests::{alert, object, silent};
 use crate::private::Private;
 
-const NOW: u64 = 1_000;
-
 fn payload(message: &Message) -> Value {
     serde_json::from_slice(&build(message).unwrap()).unwrap()
 }
 
 fn request(message: &Message) -> Request<()> {
     let addressing = Addressing::new("https://api.push.apple.com".to_owned(), "com.example.app").unwrap();
-    prepare(&addressing, &DeviceToken::new("ab12").unwrap(), message, NOW).unwrap().head(None)
+    prepare(&addressing, &DeviceToken::new("ab12").unwrap(), message, None).unwrap().head(None)
 }
 
 /// topic, push type, priority, expiration, collapse id
@@ -36,7 +34,7 @@ fn an_alert_carries_every_field_and_its_data_beside_aps() {
         "zone": "eu", "channel": "c1",
     });
     assert_eq!(payload(&alert()), expected);
-    assert_eq!(headers(&alert()), ["com.example.app", "alert", "10", "4600", "post-1"]);
+    assert_eq!(headers(&alert()), ["com.example.app", "alert", "10", "", "post-1"]);
 }
 
 #[test]
@@ -63,7 +61,7 @@ fn a_call_has_a_topic_and_a_limit_of_its_own() {
     message.priority = Priority::High;
     message.ttl_seconds = Some(0);
     assert_eq!(payload(&message), json!({"aps": {}, "zone": "eu"}));
-    assert_eq!(headers(&message), ["com.example.app.voip", "voip", "10", "0", ""]);
+    assert_eq!(headers(&message), ["com.example.app.voip", "voip", "10", "", ""]);
 }
 
 #[test]
@@ -106,5 +104,5 @@ fn each_device_has_an_id_of_its_own() {
 fn a_token_of_impossible_length_is_told_from_a_payload_too_large() {
     let addressing = Addressing::new("https://api.push.apple.com".to_owned(), "com.example.app").unwrap();
     let device = DeviceToken::new("a".repeat(4_096)).unwrap();
-    assert_eq!(prepare(&addressing, &device, &alert(), NOW).unwrap_err(), TOKEN_TOO_LONG);
+    assert_eq!(prepare(&addressing, &device, &alert(), None).unwrap_err(), TOKEN_TOO_LONG);
 }

@@ -7,7 +7,7 @@ use crate::message::Push;
 use crate::message::tests::{alert, object, silent};
 
 fn built(message: &Message) -> Value {
-    let body = build(message, &DeviceToken::new("token").unwrap()).unwrap();
+    let body = build(message, &DeviceToken::new("token").unwrap(), None).unwrap();
     serde_json::from_slice::<Value>(&body).unwrap()["message"].clone()
 }
 
@@ -41,6 +41,25 @@ fn what_shows_nothing_is_data_only() {
 }
 
 #[test]
+fn a_message_is_kept_as_long_as_asked_for_and_no_longer_than_it_is_worth_something() {
+    let device = DeviceToken::new("token").unwrap();
+    for (ttl_seconds, remaining, ttl) in [
+        (None, None, None),
+        (None, Some(60), Some("60s")),
+        (Some(3_600), Some(60), Some("60s")),
+        (Some(10), Some(60), Some("10s")),
+        (Some(10), None, Some("10s")),
+        (Some(10), Some(0), Some("0s")),
+        (Some(0), Some(60), Some("0s")),
+    ] {
+        let message = Message { ttl_seconds, ..silent(Push::Background) };
+        let body = build(&message, &device, remaining.map(Duration::from_secs)).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["message"]["android"]["ttl"].as_str(), ttl, "{ttl_seconds:?} {remaining:?}");
+    }
+}
+
+#[test]
 fn what_an_alert_does_not_say_is_left_out() {
     let mut message = silent(Push::Alert(Alert { body: Private::new("b"), badge: Some(0), ..Alert::default() }));
     message.data.clear();
@@ -59,7 +78,7 @@ fn further_members_of_android_are_merged_and_those_of_its_notification_win() {
         "notification": {"channel_id": "messages", "sound": "other", "color": "#ff0000", "notification_count": 7},
     });
     assert_eq!(built(&message)["android"], expected);
-    let written = build(&message, &DeviceToken::new("token").unwrap()).unwrap();
+    let written = build(&message, &DeviceToken::new("token").unwrap(), None).unwrap();
     let written = String::from_utf8(written.to_vec()).unwrap();
     assert_eq!(written.matches("\"sound\"").count(), 1, "no member stands there twice: {written}");
 }
@@ -73,8 +92,8 @@ fn a_message_is_as_large_as_google_takes_it_and_not_a_byte_larger() {
         let room = DATA_LIMIT - size(&message);
         // What JSON adds to a text does not count.
         message.data = vec![("k".into(), Private::new("\n".repeat(room)))];
-        assert!(build(&message, &device).is_ok());
+        assert!(build(&message, &device, None).is_ok());
         message.data = vec![("k".into(), Private::new("\n".repeat(room + 1)))];
-        assert_eq!(build(&message, &device), Err(PAYLOAD_TOO_LARGE));
+        assert_eq!(build(&message, &device, None), Err(PAYLOAD_TOO_LARGE));
     }
 }

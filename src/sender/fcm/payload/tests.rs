@@ -9,7 +9,7 @@ use crate::private::Private;
 use crate::sender::texts::tests::{any_texts, message};
 
 fn build(notification: &Notification, compatibility: Compatibility) -> Bytes {
-    super::build(notification, notification.content.mattermost(), compatibility)
+    super::build(notification, notification.content.mattermost(), compatibility, None)
 }
 
 fn built(notification: &Notification, compatibility: Compatibility) -> Value {
@@ -31,6 +31,23 @@ fn a_message_carries_every_key() {
     }});
     assert_eq!(built(&message(), Compatibility::Improved), expected);
     assert_eq!(built(&message(), Compatibility::Strict), expected);
+}
+
+#[test]
+fn google_is_told_how_long_a_push_is_worth_something_and_not_in_the_references_words() {
+    let android = |compatibility, keep| {
+        let message = message();
+        let body = super::build(&message, message.content.mattermost(), compatibility, keep);
+        serde_json::from_slice::<Value>(&body).unwrap()["message"]["android"].clone()
+    };
+    let four_weeks = 28 * 24 * 3_600_000;
+    for (milliseconds, ttl) in
+        [(0, "0s"), (999, "0s"), (60_999, "60s"), (four_weeks, "2419200s"), (four_weeks + 1_000, "2419200s")]
+    {
+        let keep = Some(Duration::from_millis(milliseconds));
+        assert_eq!(android(Compatibility::Improved, keep), json!({"priority": "high", "ttl": ttl}));
+        assert_eq!(android(Compatibility::Strict, keep), json!({"priority": "high"}));
+    }
 }
 
 /// What the reference sends with every field empty but those it checks.

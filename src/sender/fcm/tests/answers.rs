@@ -18,6 +18,25 @@ async fn each_answer_over_the_wire_has_its_verdict() {
 }
 
 #[tokio::test]
+async fn what_google_calls_a_message_is_known_where_it_said_so() {
+    let google = Google::start().await;
+    let fcm = fcm(&google, &Clock::manual(NOW));
+    let name = r#"{"name": "projects/chat-1a2b3/messages/0:15%31bd"}"#;
+    for (status, body, id) in [
+        (200, name, Some("0:15%31bd")),
+        (200, "", None),
+        (200, r#"{"name": 1}"#, None),
+        (200, r#"{"name": "projects/chat-1a2b3/messages/<b>"}"#, None),
+        (503, name, None),
+    ] {
+        google.fcm.answer_next(Answer::new(status, body));
+        let attempt = fcm.attempt(&prepared(&fcm), PLENTY).await;
+        assert_eq!(attempt.provider_id.map(|id| id.to_string()).as_deref(), id, "{status} {body}");
+        assert_eq!(attempt.verdict == Verdict::Delivered, status == 200);
+    }
+}
+
+#[tokio::test]
 async fn a_retry_after_that_is_a_date_counts_from_the_clock() {
     let google = Google::start().await;
     let fcm = fcm(&google, &Clock::manual(NOW));

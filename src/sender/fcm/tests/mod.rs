@@ -64,7 +64,7 @@ fn fcm(google: &Google, clock: &Clock) -> Fcm {
 }
 
 fn prepared(fcm: &Fcm) -> Prepared {
-    fcm.prepare(&Notification {
+    let notification = Notification {
         ack_id: "ack".to_owned(),
         server_id: ServerId::new("server").unwrap(),
         target: TargetName::new("android_rn"),
@@ -74,7 +74,8 @@ fn prepared(fcm: &Fcm) -> Prepared {
         transport: Transport::Standard,
         signature: Private::default(),
         content: Content::Mattermost(MattermostContent::default()),
-    })
+    };
+    fcm.prepare(&notification, None)
 }
 
 async fn send(fcm: &Fcm) -> Verdict {

@@ -1,0 +1,225 @@
+//! `pushrelay trace`: what happened to one notification, from the journal that the relay keeps.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::Failure;
+use super::servers::table;
+use crate::config::KnownServers;
+use crate::journal::{self, JournalSettings, Line};
+
+/// See what happened to one notification.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads the journal that a relay with `data_dir` keeps for a day (journal.keep). The relay may run or not. The id is the `ack_id`
+that the chat server gave the notification, or the `webhook-id` or `id` of a program's message; log lines have it, too.
+
+The provider's id is what Apple and Google know it by: Apple's Push Notifications Console finds a push by its apns-id.
+
+Example:
+  $ pushrelay trace k4hs7dn3qp8fmw --config /etc/pushrelay/pushrelay.toml
+  TIME (UTC)                WHAT HAPPENED                            WHY                 PROVIDER'S ID     PUSH
+  2027-01-15T08:00:00.120Z  attempt 1 failed after 104 ms            ServiceUnavailable  5e5d2b0c-…        chat-1 → apple_rn, message
+  2027-01-15T08:00:01.380Z  delivered at attempt 2, 1364 ms in all                       5e5d2b0c-…        chat-1 → apple_rn, message
+  2027-01-15T08:00:02.061Z  received by the phone, 681 ms later
+
+Exit code 1 if nothing is known of it.")]
+pub(super) struct Trace {
+    /// The notification's id.
+    #[arg(value_name = "ACK_ID")]
+    ack_id: String,
+    /// The relay's configuration, which says where its journal is.
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// The relay's `data_dir`, instead of the one that the configuration names.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Trace {
+    #[allow(clippy::print_stdout, reason = "this is what the person asked for")]
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if self.ack_id.is_empty() {
+            return Err(Failure::running(
+                "the id is empty: a notification that was sent without an `ack_id` is not in the journal",
+            ));
+        }
+        let directory = self.data_dir()?.join(JournalSettings::DIRECTORY);
+        let lines = journal::read(&directory, &self.ack_id).map_err(Failure::running)?;
+        if lines.is_empty() {
+            return Err(Failure::running(format!(
+                "nothing is known of {:?} in {}. It may be that\n\
+                 \x20 - it is older than the journal reaches back (journal.keep, 24h unless set; journal.max_size)\n\
+                 \x20 - another relay took it, if several share the work: each keeps a journal of its own\n\
+                 \x20 - it never came to the relay, or was refused before its id could be read: see the log\n\
+                 \x20 - it came within the last second, and is not written yet\n\
+                 \x20 - journal.enabled is false, or data_dir was not set when it came\n\
+                 \x20 - the journal could not be written: see pushrelay_journal_lines_dropped_total in the metrics",
+                self.ack_id,
+                directory.display()
+            )));
+        }
+        if self.json {
+            println!("{:#}", serde_json::json!(lines));
+            return Ok(());
+        }
+        print!("{}", timeline(&lines));
+        if lines.len() == journal::MOST_LINES {
+            println!("Only the last {} lines are shown.", journal::MOST_LINES);
+        }
+        Ok(())
+    }
+
+    fn data_dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.data_dir {
+            return Ok(directory.clone());
+        }
+        let known = KnownServers::of_configuration(self.config.as_deref(), std::env::vars_os())
+            .map_err(Failure::configuration)?;
+        known.data_dir.ok_or_else(|| {
+            Failure::running(
+                "it is not known where the journal is: name the configuration (--config FILE or PUSHRELAY_CONFIG) or the \
+                 relay's data directory (--data-dir DIR). A relay without `data_dir` keeps no journal",
+            )
+        })
+    }
+}
+
+/// One row a line, in their order.
+fn timeline(lines: &[Line<'_>]) -> String {
+    let mut delivered = None;
+    let rows = lines.iter().map(|line| {
+        let what = what(line, delivered);
+        if line.outcome.as_deref() == Some("delivered") {
+            delivered = Some(line.at);
+        }
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
+        let Line { server, target, kind, .. } = line;
+        let push = if target.is_empty() { String::new() } else { format!("{server} → {target}, {kind}") };
+        [time(line.at), what, text(&line.reason), text(&line.provider_id), push]
+    });
+    table(["TIME (UTC)", "WHAT HAPPENED", "WHY", "PROVIDER'S ID", "PUSH"], rows)
+}
+
+/// In words. `delivered` is when the provider took it, milliseconds since the Unix epoch.
+fn what(line: &Line<'_>, delivered: Option<u64>) -> String {
+    let (attempts, ms) = (line.attempts.unwrap_or_default(), line.ms.unwrap_or_default());
+    let after = match attempts {
+        0 => "without an attempt".to_owned(),
+        1 => "after 1 attempt".to_owned(),
+        more => format!("after {more} attempts"),
+    };
+    match (&*line.event, line.outcome.as_deref()) {
+        ("ended", Some("delivered")) if attempts <= 1 => format!("delivered at the first attempt, in {ms} ms"),
+        ("ended", Some("delivered")) => format!("delivered at attempt {attempts}, {ms} ms in all"),
+        ("ended", Some("removed")) => format!("the token is dead, and the server was told so {after}, {ms} ms"),
+        ("ended", Some("failed")) => format!("given up {after}, {ms} ms"),
+        ("attempt", _) => format!("attempt {attempts} failed after {ms} ms"),
+        ("queued", _) => format!("queued {after}, to be tried until {}", time(line.expires_at.unwrap_or_default())),
+        ("superseded", _) => "a later one took its place in the queue".to_owned(),
+        ("expired", _) => format!("its time was over {after}"),
+        ("removed_late", _) => "the token is dead: the server is told at its next push to it".to_owned(),
+        ("buried", _) => format!("left the queue undelivered {after}, and is kept to be looked at"),
+        ("receipt", _) => match delivered.and_then(|delivered| line.at.checked_sub(delivered)) {
+            Some(later) => format!("received by the phone, {later} ms later"),
+            None => "received by the phone".to_owned(),
+        },
+        ("repeat", _) => "came again; answered without waking the phone".to_owned(),
+        ("refused", _) => "refused: not admitted".to_owned(),
+        ("withheld", _) => "the token is dead, but too many were at once: the server was not told".to_owned(),
+        // Of a later release.
+        (event, outcome) => [Some(event), outcome].into_iter().flatten().collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// `2027-01-15T08:00:00.120Z`. Years have four digits.
+fn time(unix_milliseconds: u64) -> String {
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    const LAST: u64 = 253_402_300_799_999;
+    let at = UNIX_EPOCH + Duration::from_millis(unix_milliseconds.min(LAST));
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2027-01-15T08:00:00Z, milliseconds.
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn line(text: &str) -> Line<'static> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_timeline_is_read_from_top_to_bottom_and_a_receipt_counts_from_the_delivery() {
+        let push = r#""server":"chat-1","target":"apple_rn","kind":"message""#;
+        let lines = [
+            format!(
+                r#"{{"id":"a","at":{},"event":"attempt",{push},"reason":"ServiceUnavailable","attempts":1,"ms":104}}"#,
+                NOW + 120
+            ),
+            format!(
+                r#"{{"id":"a","at":{},"event":"ended",{push},"outcome":"delivered","provider_id":"5e5d","attempts":2,"ms":1364}}"#,
+                NOW + 1_380
+            ),
+            format!(r#"{{"id":"a","at":{},"event":"receipt"}}"#, NOW + 2_061),
+        ];
+        let lines: Vec<_> = lines.iter().map(|text| line(text)).collect();
+        let expected = "\
+TIME (UTC)                WHAT HAPPENED                           WHY                 PROVIDER'S ID  PUSH
+2027-01-15T08:00:00.120Z  attempt 1 failed after 104 ms           ServiceUnavailable                 chat-1 → apple_rn, message
+2027-01-15T08:00:01.380Z  delivered at attempt 2, 1364 ms in all                      5e5d           chat-1 → apple_rn, message
+2027-01-15T08:00:02.061Z  received by the phone, 681 ms later
+";
+        assert_eq!(timeline(&lines), expected);
+    }
+
+    #[test]
+    fn every_event_is_said_in_words_and_one_of_a_later_release_by_its_name() {
+        for (members, expected) in [
+            (
+                r#""event":"ended","outcome":"delivered","attempts":1,"ms":12"#,
+                "delivered at the first attempt, in 12 ms",
+            ),
+            (
+                r#""event":"ended","outcome":"removed","attempts":1,"ms":9"#,
+                "the token is dead, and the server was told so after 1 attempt, 9 ms",
+            ),
+            (r#""event":"ended","outcome":"failed","attempts":0,"ms":0"#, "given up without an attempt, 0 ms"),
+            (
+                r#""event":"queued","attempts":3,"expires_at":1800003600000"#,
+                "queued after 3 attempts, to be tried until 2027-01-15T09:00:00.000Z",
+            ),
+            (r#""event":"superseded""#, "a later one took its place in the queue"),
+            (r#""event":"expired","attempts":1"#, "its time was over after 1 attempt"),
+            (r#""event":"removed_late""#, "the token is dead: the server is told at its next push to it"),
+            (
+                r#""event":"buried","attempts":2"#,
+                "left the queue undelivered after 2 attempts, and is kept to be looked at",
+            ),
+            (r#""event":"receipt""#, "received by the phone"),
+            (r#""event":"repeat""#, "came again; answered without waking the phone"),
+            (r#""event":"refused""#, "refused: not admitted"),
+            (r#""event":"withheld""#, "the token is dead, but too many were at once: the server was not told"),
+            (r#""event":"teleported","outcome":"elsewhere""#, "teleported elsewhere"),
+        ] {
+            let line = line(&format!(r#"{{"id":"a","at":{NOW},{members}}}"#));
+            assert_eq!(what(&line, None), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_caller_wrote_does_not_move_the_cursor() {
+        let line = line(&format!(
+            r#"{{"id":"a","at":{NOW},"event":"repeat","server":"\u001b[2J","target":"t","kind":"message"}}"#
+        ));
+        assert!(!timeline(&[line]).contains('\u{1b}'));
+    }
+}
