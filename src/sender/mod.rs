@@ -7,14 +7,18 @@ pub mod apns;
 pub mod emoji;
 pub mod fcm;
 pub mod network;
+mod proof;
 mod texts;
 mod transport;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
-use crate::outcome::Attempt;
+use crate::outcome::{Attempt, Verdict};
+pub use proof::Proof;
 
 /// One configured target: an app at a provider.
 #[derive(Clone, Debug)]
@@ -123,6 +127,24 @@ impl Sender {
             (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,
             _ => unreachable!("a notification is attempted by the sender that prepared it"),
         }
+    }
+
+    /// Asks the provider whether it takes the credentials, within `timeout` for everything, and wakes no phone: the push
+    /// is for a device token that cannot exist, and Google is told not to send it at all.
+    ///
+    /// Says nothing about the app's topic: which of two mistakes Apple names first is not documented.
+    pub async fn prove(&self, timeout: Duration) -> Proof {
+        let prepared = match self {
+            Self::Apns(apns) => Prepared::Apns(apns.prepare_for_nobody()),
+            Self::Fcm(_) => Prepared::Fcm(fcm::Fcm::prepare_for_nobody()),
+        };
+        let deadline = Instant::now() + timeout;
+        let mut verdict = self.attempt(&prepared, timeout).await.verdict;
+        if matches!(verdict, Verdict::NewCredential { .. }) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            verdict = self.attempt(&prepared, left).await.verdict;
+        }
+        Proof::of(&verdict)
     }
 
     /// What an operator should know about the credentials, if anything is wrong with them now.
