@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use crate::admission::{Admitted, Refusal};
@@ -42,7 +43,9 @@ pub struct Relay {
 #[derive(Debug)]
 struct Target {
     name: TargetName,
-    sender: Sender,
+    platform: Platform,
+    /// Another takes its place with new credentials; a notification keeps the one that built its payload.
+    sender: ArcSwap<Sender>,
     health: Health,
     metrics: TargetMetrics,
 }
@@ -62,11 +65,25 @@ pub struct TargetReadiness {
     pub last: Option<LastAttempt>,
     /// Seconds after the Unix epoch at which the credential stops working by itself.
     pub credential_expires_at: Option<u64>,
+    /// The same in whole days from now, see [`days_left`].
+    pub credential_days_left: Option<i64>,
+}
+
+/// Whole days until `end`, negative after it: 0 on the last day, -1 on the first one after. Both in seconds after the Unix
+/// epoch.
+fn days_left(end: u64, now: u64) -> i64 {
+    const DAY: i64 = 24 * 60 * 60;
+    let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+    seconds(end).saturating_sub(seconds(now)).div_euclid(DAY)
 }
 
 impl Target {
-    /// Takes note of a verdict, and tells an operator when the target breaks or is mended.
-    fn record(&self, verdict: &Verdict) {
+    /// Takes note of a verdict, and tells an operator when the target breaks or is mended. What a sender met that has been
+    /// replaced says nothing about its successor.
+    fn record(&self, sender: &Arc<Sender>, verdict: &Verdict) {
+        if !Arc::ptr_eq(&self.sender.load(), sender) {
+            return;
+        }
         let (target, reason) = (self.name.as_str(), verdict.reason());
         match self.health.record(verdict) {
             Turn::None => {}
@@ -81,10 +98,10 @@ impl Target {
     }
 
     /// The last verdict as it stands: a credential that was just renewed and is refused again is not old but wrong.
-    fn settled(&self, verdict: Verdict) -> Verdict {
+    fn settled(&self, sender: &Arc<Sender>, verdict: Verdict) -> Verdict {
         let Verdict::NewCredential { reason } = verdict else { return verdict };
         let broken = Verdict::TargetBroken { reason };
-        self.record(&broken);
+        self.record(sender, &broken);
         broken
     }
 }
@@ -120,7 +137,13 @@ impl Remembered {
 #[allow(clippy::large_enum_variant, reason = "nearly all are the large one, which a box would cost an allocation each")]
 enum Begun<'a> {
     /// Send it.
-    First { target: &'a Target, prepared: Prepared, subject: Remembered, pending: Option<Pending<'a>> },
+    First {
+        target: &'a Target,
+        sender: Arc<Sender>,
+        prepared: Prepared,
+        subject: Remembered,
+        pending: Option<Pending<'a>>,
+    },
     /// It was sent, or is being sent: answer as that ends.
     Again { again: Option<Again<'a>>, subject: Remembered, target: &'a Target },
     /// Nothing: it cannot be sent.
@@ -152,8 +175,10 @@ impl Relay {
         let targets = senders
             .into_iter()
             .map(|(name, sender)| {
-                let metrics = metrics.target(&name, sender.platform());
-                let target = Target { name: name.clone(), sender, health: Health::new(clock.clone()), metrics };
+                let platform = sender.platform();
+                let metrics = metrics.target(&name, platform);
+                let (sender, health) = (ArcSwap::from_pointee(sender), Health::new(clock.clone()));
+                let target = Target { name: name.clone(), platform, sender, health, metrics };
                 (name, target)
             })
             .collect();
@@ -182,8 +207,8 @@ impl Relay {
         async move {
             // Lent, not moved out: what is taken from a captured value keeps a second place in the future.
             match &mut begun {
-                Begun::First { target, prepared, subject, pending } => {
-                    let run = self.attempt(target, prepared, &deadline).await;
+                Begun::First { target, sender, prepared, subject, pending } => {
+                    let run = self.attempt(target, sender, prepared, &deadline).await;
                     self.settle(target, subject, &run, pending.take())
                 }
                 Begun::Again { again, subject, target } => match again.take() {
@@ -246,7 +271,7 @@ impl Relay {
             };
             return Begun::Ended(Report { outcome, reason, may_be_repeated: false });
         };
-        let platform = target.sender.platform();
+        let platform = target.platform;
         // Google has no channel apart for calls, and the reference counts none.
         let transport = match platform {
             Platform::Apple => notification.transport,
@@ -259,7 +284,9 @@ impl Relay {
             Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
         };
         self.metrics.notification(platform, &notification.kind, transport, notification.app_version);
-        Begun::First { target, prepared: target.sender.prepare(notification), subject, pending }
+        let sender = target.sender.load_full();
+        let prepared = sender.prepare(notification);
+        Begun::First { target, sender, prepared, subject, pending }
     }
 
     fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
@@ -289,7 +316,7 @@ impl Relay {
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.
     fn settle(&self, target: &Target, subject: &Remembered, run: &Run, pending: Option<Pending<'_>>) -> Report {
-        let platform = target.sender.platform();
+        let platform = target.platform;
         let Remembered { ack_id, server, kind, transport, observed } = subject;
         let outcome = words::outcome(run, platform, &target.name);
         let reason = run.verdict.reason();
@@ -334,22 +361,22 @@ impl Relay {
         }
     }
 
-    async fn attempt(&self, target: &Target, prepared: &Prepared, deadline: &Duration) -> Run {
+    async fn attempt(&self, target: &Target, sender: &Arc<Sender>, prepared: &Prepared, deadline: &Duration) -> Run {
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
         loop {
             let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
-            let Attempt { verdict, answered } = target.sender.attempt(prepared, timeout).await;
+            let Attempt { verdict, answered } = sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
             let attempt_took = (ended - started).saturating_sub(tried.elapsed);
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&verdict, attempt_took);
-            target.record(&verdict);
+            target.record(sender, &verdict);
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&verdict, tried, &limits, fastrand::f64()) else {
-                let verdict = target.settled(verdict);
+                let verdict = target.settled(sender, verdict);
                 return Run { verdict, answered, attempts: tried.attempts, elapsed: tried.elapsed };
             };
             tried.credential_renewed |= matches!(verdict, Verdict::NewCredential { .. });
@@ -360,18 +387,40 @@ impl Relay {
         }
     }
 
+    /// Sends to this target with another sender from now on; what is on its way goes on with the one that prepared it. What
+    /// the attempts of the old one said is forgotten. `false` if there is no such target.
+    pub fn replace_sender(&self, name: &TargetName, sender: Sender) -> bool {
+        let Some(target) = self.targets.get(name) else { return false };
+        target.sender.store(Arc::new(sender));
+        target.health.forget();
+        true
+    }
+
+    /// Whether the credentials in use cannot deliver: they are out of date, or the last attempt was refused for their sake.
+    pub fn is_credential_useless(&self, name: &TargetName) -> bool {
+        self.targets
+            .get(name)
+            .is_some_and(|target| target.sender.load().credential_problem().is_some() || target.health.is_broken())
+    }
+
     /// Every target's state, sorted by name.
     pub fn readiness(&self) -> Vec<TargetReadiness> {
+        let now = self.clock.unix_seconds();
         let mut all: Vec<_> = self
             .targets
             .iter()
-            .map(|(name, target)| TargetReadiness {
-                name: name.clone(),
-                platform: target.sender.platform(),
-                problem: target.sender.credential_problem().or_else(|| target.health.problem()),
-                left_out: false,
-                last: target.health.last(),
-                credential_expires_at: target.sender.credential_expires_at(),
+            .map(|(name, target)| {
+                let sender = target.sender.load();
+                let expires_at = sender.credential_expires_at();
+                TargetReadiness {
+                    name: name.clone(),
+                    platform: target.platform,
+                    problem: sender.credential_problem().or_else(|| target.health.problem()),
+                    left_out: false,
+                    last: target.health.last(),
+                    credential_expires_at: expires_at,
+                    credential_days_left: expires_at.map(|end| days_left(end, now)),
+                }
             })
             .chain(self.left_out.iter().map(|left_out| TargetReadiness {
                 name: left_out.name.clone(),
@@ -381,6 +430,7 @@ impl Relay {
                 left_out: true,
                 last: None,
                 credential_expires_at: None,
+                credential_days_left: None,
             }))
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -406,3 +456,29 @@ const REPEATED: Reason = "repeated";
 
 /// The push names a target that could not be set up.
 const LEFT_OUT: Reason = "target_left_out";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_ones_and_negative_after_the_end() {
+        const DAY: u64 = 24 * 60 * 60;
+        let end = 1_000 * DAY;
+        let cases = [
+            (end - 30 * DAY, 30),
+            (end - 30 * DAY + 1, 29),
+            (end - DAY, 1),
+            (end - DAY + 1, 0),
+            (end, 0),
+            (end + 1, -1),
+            (end + DAY, -1),
+            (end + DAY + 1, -2),
+        ];
+        for (now, expected) in cases {
+            assert_eq!(days_left(end, now), expected, "{} s before the end", end.cast_signed() - now.cast_signed());
+        }
+        assert_eq!(days_left(u64::MAX, 0), i64::MAX / 86_400);
+        assert_eq!(days_left(0, u64::MAX), -(i64::MAX / 86_400) - 1);
+    }
+}

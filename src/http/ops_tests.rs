@@ -13,6 +13,7 @@ fn target(name: &str, problem: Option<&str>) -> TargetReadiness {
         left_out: false,
         last: None,
         credential_expires_at: None,
+        credential_days_left: None,
     }
 }
 

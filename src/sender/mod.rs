@@ -42,6 +42,39 @@ pub enum ProviderSettings {
     Fcm(fcm::FcmSettings),
 }
 
+impl TargetSettings {
+    /// Whether both are the same sender to the provider.
+    pub fn has_credential_of(&self, other: &Self) -> bool {
+        match (&self.provider, &other.provider) {
+            (ProviderSettings::Apns(own), ProviderSettings::Apns(other)) => own.credential.is_same(&other.credential),
+            (ProviderSettings::Fcm(own), ProviderSettings::Fcm(other)) => own.account.is_same(&other.account),
+            _ => false,
+        }
+    }
+
+    /// This target with the credential of `other`, which is the same one as it is configured later.
+    ///
+    /// # Errors
+    /// The credential would make it another target, whose phones have other device tokens: those of this one would be
+    /// called dead and forgotten.
+    pub fn with_credential_of(&self, other: &Self) -> Result<Self, String> {
+        let provider = match (&self.provider, &other.provider) {
+            (ProviderSettings::Apns(own), ProviderSettings::Apns(other)) => {
+                ProviderSettings::Apns(apns::ApnsSettings { credential: other.credential.clone(), ..own.clone() })
+            }
+            (ProviderSettings::Fcm(own), ProviderSettings::Fcm(other)) => {
+                let (from, to) = (own.account.project_id(), other.account.project_id());
+                if from != to {
+                    return Err(format!("the service account is of project {to}, and the target sends to {from}"));
+                }
+                ProviderSettings::Fcm(other.clone())
+            }
+            _ => return Err("the target is at another provider now".to_owned()),
+        };
+        Ok(Self { provider, ..self.clone() })
+    }
+}
+
 impl ProviderSettings {
     /// Whose phones the provider reaches.
     pub fn platform(&self) -> Platform {
