@@ -71,7 +71,7 @@ pub struct TargetReadiness {
 
 /// Whole days until `end`, negative after it: 0 on the last day, -1 on the first one after. Both in seconds after the Unix
 /// epoch.
-fn days_left(end: u64, now: u64) -> i64 {
+pub fn days_left(end: u64, now: u64) -> i64 {
     const DAY: i64 = 24 * 60 * 60;
     let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     seconds(end).saturating_sub(seconds(now)).div_euclid(DAY)
