@@ -1,5 +1,7 @@
 //! The only wiring: settings become a running relay.
 
+mod credentials;
+mod expiry;
 mod learning;
 mod servers;
 
@@ -24,7 +26,22 @@ use crate::sender::{LeftOut, Sender, SetupError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
-pub use servers::Reload;
+use credentials::Credentials;
+
+/// Asks for what may change while the relay runs to be read again: chat servers and credentials. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Reload {
+    servers: servers::Reload,
+    credentials: credentials::Asked,
+}
+
+impl Reload {
+    /// Reads everything again soon, and says so in the log even if nothing is different.
+    pub fn ask(&self) {
+        self.servers.ask();
+        self.credentials.ask();
+    }
+}
 
 /// What runs. The commit is known to a build that sets `PUSHRELAY_COMMIT`; the image takes it as a build argument.
 pub const BUILD: Build = Build {
@@ -134,11 +151,11 @@ enum Unusable {
 #[derive(Debug)]
 pub struct App {
     edge: Edge,
-    relay: Arc<Relay>,
     queue: Option<Queue>,
-    journal: Option<Journal>,
     admission: Arc<Admission>,
     servers_directory: Option<ServersDirectory>,
+    relay: Arc<Relay>,
+    credentials: Credentials,
     /// What is to be saved.
     learned: Option<Arc<Learned>>,
     /// To be written out at the end.
@@ -170,6 +187,7 @@ impl App {
     ) -> Result<Self, SetupErrors> {
         let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
         let mut senders = Vec::new();
+        let mut set_up = Vec::new();
         let mut left_out = settings.left_out;
         let mut keys = KeysInUse::default();
         let mut errors = Vec::new();
@@ -181,6 +199,7 @@ impl App {
                         tracing::error!(target, problem, "a target cannot deliver");
                     }
                     senders.push((target.name.clone(), sender));
+                    set_up.push(target.clone());
                 }
                 Err(SetupError { target: name, problem }) if settings.tolerate_broken_targets => {
                     left_out.push(LeftOut { name, platform: target.provider.platform(), problem });
@@ -238,20 +257,48 @@ impl App {
             shutdown.clone(),
         );
         let relay = Arc::new(relay);
+        let credentials = Credentials {
+            sources: settings.credentials,
+            targets: set_up,
+            keys,
+            relay: Arc::clone(&relay),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+        };
         let learned = learning::load(settings.admission.mode, settings.data_dir.as_deref());
         let mut admission = Admission::new(settings.admission, clock.clone());
         if let Some(learned) = &learned {
             admission = admission.learning(Arc::clone(learned), Arc::clone(&metrics));
         }
         let admission = Arc::new(admission);
-        let edge =
-            Edge::new(&settings.http, settings.compatibility, BUILD, Arc::clone(&admission), Arc::clone(&relay), metrics, clock);
+        let edge = Edge::new(
+            &settings.http,
+            settings.compatibility,
+            BUILD,
+            Arc::clone(&admission),
+            Arc::clone(&relay),
+            metrics,
+            clock,
+        );
         let (servers_directory, reload) = (settings.servers_directory, Reload::default());
         let (clock, shutdown) = (clock.clone(), shutdown.clone());
-        Ok(Self { edge, relay, queue, journal, admission, servers_directory, learned, clock, reload, shutdown, summary })
+        Ok(Self {
+            edge,
+            queue,
+            admission,
+            servers_directory,
+            relay,
+            credentials,
+            learned,
+            journal,
+            clock,
+            reload,
+            shutdown,
+            summary,
+        })
     }
 
-    /// For whoever is told to read the chat servers again.
+    /// For whoever is told to read chat servers and credentials again.
     pub fn reload(&self) -> Reload {
         self.reload.clone()
     }
@@ -266,7 +313,10 @@ impl App {
         let address = shown(&listeners.ingest);
         let ops = listeners.ops.as_ref().map(shown);
         tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
-        tokio::spawn(servers::follow(self.servers_directory, self.admission, self.reload, self.shutdown.clone()));
+        let Reload { servers, credentials } = self.reload;
+        tokio::spawn(servers::follow(self.servers_directory, self.admission, servers, self.shutdown.clone()));
+        tokio::spawn(credentials::follow(self.credentials, credentials, self.shutdown.clone()));
+        tokio::spawn(expiry::remind(self.relay, self.clock.clone(), self.shutdown.clone()));
         if let Some(learned) = &self.learned {
             tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
         }

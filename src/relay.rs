@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use crate::admission::{Admitted, Refusal};
@@ -38,7 +39,7 @@ use attempts::Run;
 pub use health::LastAttempt;
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
 use target::Target;
-pub use target::TargetReadiness;
+pub use target::{TargetReadiness, days_left};
 use waiting::Kept;
 
 /// How a relay delivers.
@@ -374,6 +375,21 @@ impl Relay {
         }
     }
 
+    /// Sends to this target with another sender from now on; what is on its way goes on with the one that prepared it. What
+    /// the attempts of the old one said is forgotten. `false` if there is no such target.
+    pub fn replace_sender(&self, name: &TargetName, sender: Sender) -> bool {
+        let Some(target) = self.targets.get(name) else { return false };
+        target.replace_sender(sender);
+        true
+    }
+
+    /// Whether the credentials in use cannot deliver: they are out of date, or the last attempt was refused for their sake.
+    pub fn is_credential_useless(&self, name: &TargetName) -> bool {
+        self.targets
+            .get(name)
+            .is_some_and(|target| target.sender.load().credential_problem().is_some() || target.health.is_broken())
+    }
+
     /// Every target's state, sorted by name.
     pub fn readiness(&self) -> Vec<TargetReadiness> {
         let left_out = self.left_out.iter().map(|left_out| TargetReadiness::left_out(left_out, LEFT_OUT_PROBLEM));
@@ -403,3 +419,29 @@ const REPEATED: Reason = "repeated";
 
 /// The push names a target that could not be set up.
 const LEFT_OUT: Reason = "target_left_out";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_ones_and_negative_after_the_end() {
+        const DAY: u64 = 24 * 60 * 60;
+        let end = 1_000 * DAY;
+        let cases = [
+            (end - 30 * DAY, 30),
+            (end - 30 * DAY + 1, 29),
+            (end - DAY, 1),
+            (end - DAY + 1, 0),
+            (end, 0),
+            (end + 1, -1),
+            (end + DAY, -1),
+            (end + DAY + 1, -2),
+        ];
+        for (now, expected) in cases {
+            assert_eq!(days_left(end, now), expected, "{} s before the end", end.cast_signed() - now.cast_signed());
+        }
+        assert_eq!(days_left(u64::MAX, 0), i64::MAX / 86_400);
+        assert_eq!(days_left(0, u64::MAX), -(i64::MAX / 86_400) - 1);
+    }
+}

@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Asks for the chat servers to be read again. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Reload(Arc<Wish>);
+pub(super) struct Reload(Arc<Wish>);
 
 /// What has been asked for since the last reading.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ struct Wish {
 
 impl Reload {
     /// Reads everything again soon, and says so in the log even if nothing is different.
-    pub fn ask(&self) {
+    pub(super) fn ask(&self) {
         self.set(&self.0.asked);
     }
 

@@ -25,7 +25,8 @@ behaves as mattermost-push-proxy does: nobody is asked who they are, payloads an
 cannot be set up are left out. `pushrelay migrate FILE` turns it into TOML.
 
 Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at once. SIGHUP reads the
-directory of chat servers (servers_directory) again."
+directory of chat servers (servers_directory) and the credentials of targets again. Both are noticed by themselves, too:
+docs/credentials.md says how a key or a certificate is replaced without a restart."
 )]
 pub(super) struct Serve {
     /// The configuration file; without one, the environment says it all.

@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once. SIGHUP has the chat servers read again
-//! in `serve`, and counts as the other two elsewhere.
+//! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once. SIGHUP has chat servers and credentials
+//! read again in `serve`, and counts as the other two elsewhere.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) fn watch(shutdown: &Shutdown, deadline: Duration) -> Result<(), Failu
     listen(shutdown, deadline, None)
 }
 
-/// The same, but SIGHUP is for reading the chat servers again.
+/// The same, but SIGHUP is for reading chat servers and credentials again.
 pub(super) fn watch_and_reload(shutdown: &Shutdown, deadline: Duration, reload: Reload) -> Result<(), Failure> {
     listen(shutdown, deadline, Some(reload))
 }

@@ -3,7 +3,7 @@
 //! The environment is given, never read here, so that tests need not change the process's own.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::document::{Document, Entry, Given, Section, variable_word};
 use super::finding::{Findings, Place, did_you_mean};
@@ -15,6 +15,11 @@ const PREFIX: &str = "PUSHRELAY_";
 /// Variables of that prefix that other parts of the program read, `PUSHRELAY_COMMIT` when it is built: whoever builds and
 /// starts it in one environment has that set.
 const ELSEWHERE: [&str; 2] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT"];
+
+/// Whether a variable may set a key of ours.
+pub(super) fn is_ours(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX))
+}
 
 /// The variable that sets `key` of `group`; `alias` names one of a repeated group.
 pub(super) fn variable(group: &Group, alias: &str, key: &str) -> String {

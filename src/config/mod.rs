@@ -6,6 +6,7 @@
 //!
 //! Nothing here opens a socket, reads the process's environment or starts anything.
 
+mod credentials;
 mod document;
 mod edge;
 mod environment;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use credentials::{CredentialReading, CredentialSources, Remainder, Stamps, TargetReading};
 use document::Document;
 use finding::Findings;
 pub use finding::{Finding, Place, Problems};
@@ -80,6 +82,8 @@ pub struct Settings {
     pub memory: Option<crate::relay::memory::MemorySettings>,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
     pub targets: Vec<crate::sender::TargetSettings>,
+    /// Where their credentials are read from again while the relay runs.
+    pub credentials: CredentialSources,
     /// Targets that are configured and cannot be used; empty unless [`Settings::tolerate_broken_targets`].
     pub left_out: Vec<crate::sender::LeftOut>,
     /// Whether to serve without the targets that cannot be set up, as mattermost-push-proxy does: so for its files.
@@ -140,12 +144,14 @@ fn build(
         environment::apply(&mut Document::empty(&Place::Nowhere), environment, findings);
         return None;
     };
-    environment::apply(&mut document, environment, findings);
+    let environment: Vec<_> = environment.into_iter().collect();
+    environment::apply(&mut document, environment.iter().cloned(), findings);
     if document.is_reference {
         reference::finish(&document, findings);
     }
     let directory = directory(file, &document);
-    let settings = settings(&mut document, directory, findings);
+    let mut settings = settings(&mut document, directory, findings);
+    settings.credentials = settings.credentials.read_from(file, environment);
     if let Some(file) = file {
         warn_of_open_secrets(file, &document, directory, findings);
     }
@@ -260,6 +266,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         queue,
         memory,
         targets,
+        credentials: CredentialSources::of(document),
         left_out,
         tolerate_broken_targets: document.is_reference,
         log,

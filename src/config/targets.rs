@@ -5,6 +5,7 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::credentials::{self, TargetReading};
 use super::document::Document;
 use super::finding::{Finding, Findings, quote};
 use super::keys;
@@ -63,6 +64,21 @@ pub(super) fn all(
         }
     }
     (targets, left_out)
+}
+
+/// Every target by itself, to see what its credential is now. The relay that runs has everything else from its start.
+pub(super) fn each(document: &Document, directory: &Path) -> Vec<TargetReading> {
+    let read = |section| {
+        let mut findings = Findings::default();
+        let values = Values::check(section, directory, &mut findings);
+        let built = target(&values, Compatibility::Improved, &mut findings);
+        TargetReading {
+            name: TargetName::new(section.text("name").unwrap_or_default()),
+            files: values.named_files(&credentials::FILES),
+            settings: findings.finish().map(|_warnings| built.expect("whoever builds nothing reports why")),
+        }
+    };
+    document.sections(&keys::TARGET).map(read).collect()
 }
 
 fn name(values: &Values<'_>, findings: &mut Findings) -> Option<TargetName> {

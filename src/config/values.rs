@@ -188,6 +188,12 @@ impl<'a> Values<'a> {
         Some(self.resolve(&self.place(name), self.text(name)?))
     }
 
+    /// Where the files are that these keys name, of those that were given.
+    pub(super) fn named_files(&self, names: &[&str]) -> Vec<PathBuf> {
+        let entries = names.iter().filter_map(|name| Some((self.section.text(name)?, self.place(name))));
+        entries.filter(|(path, _)| !is_content(path)).map(|(path, place)| self.resolve(&place, path)).collect()
+    }
+
     /// The content of the file that a key names. Reports what keeps it from being read.
     pub(super) fn file(&self, name: &str, findings: &mut Findings) -> Option<Vec<u8>> {
         let path = self.text(name)?;

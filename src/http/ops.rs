@@ -85,7 +85,8 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
         ops.metrics.repeats().set_memory(memory.requests, memory.window_held);
     }
     for target in (ops.readiness)() {
-        ops.metrics.set_target(&target.name, target.problem.is_none(), target.credential_expires_at);
+        let (expires_at, days_left) = (target.credential_expires_at, target.credential_days_left);
+        ops.metrics.set_target(&target.name, target.problem.is_none(), expires_at, days_left);
         if !target.left_out {
             let (breaker, guard) = (level(target.breaker), target.removals_withheld.is_some());
             ops.metrics.queue().set_protection(&target.name, breaker, guard, target.rate_limit);

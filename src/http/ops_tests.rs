@@ -17,6 +17,7 @@ fn target(name: &str, problem: Option<&str>) -> TargetReadiness {
         removals_withheld: None,
         rate_limit: None,
         waiting: None,
+        credential_days_left: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The attempts at one notification while its caller waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::target::Target;
@@ -87,7 +88,7 @@ impl Relay {
     pub(super) async fn attempt(
         &self,
         target: &Target,
-        sender: &Sender,
+        sender: &Arc<Sender>,
         prepared: &Prepared,
         subject: &Remembered,
         deadline: &Duration,
@@ -119,12 +120,12 @@ impl Relay {
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&attempt.verdict, attempt_took);
-            target.record(&attempt, probe, ended);
+            target.record(sender, &attempt, probe, ended);
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
                 let Tried { attempts, elapsed, .. } = tried;
-                return Run { last: target.settled(attempt, ended), attempts, elapsed, stopped: None };
+                return Run { last: target.settled(sender, attempt, ended), attempts, elapsed, stopped: None };
             };
             self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
             tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });

@@ -75,6 +75,17 @@ impl Health {
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
+    /// Knows nothing again, as at the start.
+    pub(super) fn forget(&self) {
+        self.trouble_in_a_row.store(0, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// Whether the last attempt was refused for the sake of credentials, topic or project, however long ago.
+    pub(super) fn is_broken(&self) -> bool {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some_and(|last| last.broken)
+    }
+
     pub(super) fn last(&self) -> Option<LastAttempt> {
         let last = (*self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner))?;
         let seconds_ago = self.clock.now().saturating_duration_since(last.at).as_secs();
@@ -161,7 +172,12 @@ mod tests {
         assert_eq!(health.record(&broken), Turn::None, "an operator is told once");
         assert!(health.problem().unwrap().ends_with("InvalidProviderToken"));
         assert_eq!(health.last().unwrap().verdict, "target_broken");
+        assert!(health.is_broken());
         assert_eq!(health.record(&Verdict::Delivered), Turn::Mended);
         assert_eq!(health.record(&Verdict::Delivered), Turn::None);
+        assert!(!health.is_broken());
+        health.record(&broken);
+        health.forget();
+        assert!(!health.is_broken() && health.problem().is_none() && health.last().is_none());
     }
 }

@@ -54,6 +54,8 @@ pub struct TargetReadiness {
     pub last: Option<LastAttempt>,
     /// Seconds after the Unix epoch at which the credential stops working by itself.
     pub credential_expires_at: Option<u64>,
+    /// The same in whole days from now, see [`days_left`].
+    pub credential_days_left: Option<i64>,
     /// Whether it is asked.
     pub breaker: Position,
     /// Why removals of device tokens are withheld now, in words; `None` if they are not.
@@ -74,6 +76,7 @@ impl TargetReadiness {
             left_out: true,
             last: None,
             credential_expires_at: None,
+            credential_days_left: None,
             breaker: Position::Closed,
             removals_withheld: None,
             rate_limit: None,
@@ -82,9 +85,18 @@ impl TargetReadiness {
     }
 }
 
+/// Whole days until `end`, negative after it: 0 on the last day, -1 on the first one after. Both in seconds after the Unix
+/// epoch.
+pub fn days_left(end: u64, now: u64) -> i64 {
+    const DAY: i64 = 24 * 60 * 60;
+    let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+    seconds(end).saturating_sub(seconds(now)).div_euclid(DAY)
+}
+
 impl Target {
     pub(super) fn readiness(&self, waiting: Option<Waiting>) -> TargetReadiness {
         let sender = self.sender.load();
+        let expires_at = sender.credential_expires_at();
         let now = self.clock.now();
         TargetReadiness {
             name: self.name.clone(),
@@ -92,7 +104,8 @@ impl Target {
             problem: sender.credential_problem().or_else(|| self.health.problem()),
             left_out: false,
             last: self.health.last(),
-            credential_expires_at: sender.credential_expires_at(),
+            credential_expires_at: expires_at,
+            credential_days_left: expires_at.map(|end| days_left(end, self.clock.unix_seconds())),
             breaker: self.breaker.state().position,
             removals_withheld: self.guard.as_ref().and_then(|guard| withholding(guard, now)),
             rate_limit: self.pace.state(now).per_second,
@@ -126,7 +139,11 @@ impl Target {
 
     /// Takes note of an attempt, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
     /// was the one that was to find that out.
-    pub(super) fn record(&self, attempt: &Attempt, probe: Option<Probe<'_>>, now: Instant) {
+    /// What a sender met that has been replaced says nothing about its successor.
+    pub(super) fn record(&self, sender: &Arc<Sender>, attempt: &Attempt, probe: Option<Probe<'_>>, now: Instant) {
+        if !Arc::ptr_eq(&self.sender.load(), sender) {
+            return;
+        }
         self.health.record(&attempt.verdict);
         self.tell_of_pace(self.pace.record(attempt, now));
         self.tell_of_breaker(match probe {
@@ -208,10 +225,10 @@ impl Target {
     }
 
     /// The last attempt as it stands: a credential that was just renewed and is refused again is not old but wrong.
-    pub(super) fn settled(&self, attempt: Attempt, now: Instant) -> Attempt {
+    pub(super) fn settled(&self, sender: &Arc<Sender>, attempt: Attempt, now: Instant) -> Attempt {
         let Verdict::NewCredential { reason } = attempt.verdict else { return attempt };
         let broken = Attempt { verdict: Verdict::TargetBroken { reason }, ..attempt };
-        self.record(&broken, None, now);
+        self.record(sender, &broken, None, now);
         broken
     }
 

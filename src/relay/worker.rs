@@ -173,12 +173,12 @@ impl Relay {
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);
-            target.record(&attempt, probe.take(), ended);
+            target.record(&sender, &attempt, probe.take(), ended);
             if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
                 renewed = true;
                 continue;
             }
-            break target.settled(attempt, ended);
+            break target.settled(&sender, attempt, ended);
         };
         self.decide(target, &entry, &attempt, &tried).await;
     }

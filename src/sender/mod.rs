@@ -7,14 +7,18 @@ pub mod apns;
 pub mod emoji;
 pub mod fcm;
 pub mod network;
+mod proof;
 mod texts;
 mod transport;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
-use crate::outcome::Attempt;
+use crate::outcome::{Attempt, Verdict};
+pub use proof::Proof;
 
 /// One configured target: an app at a provider.
 #[derive(Clone, Debug)]
@@ -36,6 +40,39 @@ pub enum ProviderSettings {
     Apns(apns::ApnsSettings),
     /// Google.
     Fcm(fcm::FcmSettings),
+}
+
+impl TargetSettings {
+    /// Whether both are the same sender to the provider.
+    pub fn has_credential_of(&self, other: &Self) -> bool {
+        match (&self.provider, &other.provider) {
+            (ProviderSettings::Apns(own), ProviderSettings::Apns(other)) => own.credential.is_same(&other.credential),
+            (ProviderSettings::Fcm(own), ProviderSettings::Fcm(other)) => own.account.is_same(&other.account),
+            _ => false,
+        }
+    }
+
+    /// This target with the credential of `other`, which is the same one as it is configured later.
+    ///
+    /// # Errors
+    /// The credential would make it another target, whose phones have other device tokens: those of this one would be
+    /// called dead and forgotten.
+    pub fn with_credential_of(&self, other: &Self) -> Result<Self, String> {
+        let provider = match (&self.provider, &other.provider) {
+            (ProviderSettings::Apns(own), ProviderSettings::Apns(other)) => {
+                ProviderSettings::Apns(apns::ApnsSettings { credential: other.credential.clone(), ..own.clone() })
+            }
+            (ProviderSettings::Fcm(own), ProviderSettings::Fcm(other)) => {
+                let (from, to) = (own.account.project_id(), other.account.project_id());
+                if from != to {
+                    return Err(format!("the service account is of project {to}, and the target sends to {from}"));
+                }
+                ProviderSettings::Fcm(other.clone())
+            }
+            _ => return Err("the target is at another provider now".to_owned()),
+        };
+        Ok(Self { provider, ..self.clone() })
+    }
 }
 
 impl ProviderSettings {
@@ -125,6 +162,24 @@ impl Sender {
             (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,
             _ => unreachable!("a notification is attempted by the sender that prepared it"),
         }
+    }
+
+    /// Asks the provider whether it takes the credentials, within `timeout` for everything, and wakes no phone: the push
+    /// is for a device token that cannot exist, and Google is told not to send it at all.
+    ///
+    /// Says nothing about the app's topic: which of two mistakes Apple names first is not documented.
+    pub async fn prove(&self, timeout: Duration) -> Proof {
+        let prepared = match self {
+            Self::Apns(apns) => Prepared::Apns(apns.prepare_for_nobody()),
+            Self::Fcm(_) => Prepared::Fcm(fcm::Fcm::prepare_for_nobody()),
+        };
+        let deadline = Instant::now() + timeout;
+        let mut verdict = self.attempt(&prepared, timeout).await.verdict;
+        if matches!(verdict, Verdict::NewCredential { .. }) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            verdict = self.attempt(&prepared, left).await.verdict;
+        }
+        Proof::of(&verdict)
     }
 
     /// What an operator should know about the credentials, if anything is wrong with them now.

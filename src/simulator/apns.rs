@@ -85,6 +85,7 @@ impl Apns {
             Ok(topic) => Ok(Acceptable {
                 device_token: Self::device_token(&request.path).to_owned(),
                 topic,
+                dry_run: false,
                 answer: Answer::empty(StatusCode::OK).with(APNS_ID, &id),
                 id,
             }),

@@ -56,6 +56,8 @@ pub(super) struct Acceptable {
     pub(super) id: String,
     pub(super) device_token: String,
     pub(super) topic: String,
+    /// To be checked only: no phone gets it.
+    pub(super) dry_run: bool,
     pub(super) answer: Answer,
 }
 
@@ -238,10 +240,10 @@ impl Place {
 
     fn accept(self, acceptable: Acceptable, request: Request) -> (Record, Answer) {
         let Self { provider, connection, stream, .. } = self;
-        let Acceptable { id, device_token, topic, answer } = acceptable;
+        let Acceptable { id, device_token, topic, dry_run, answer } = acceptable;
         let body = match request.body {
-            Body::Complete(body) if provider != Provider::OAuth => body,
-            // A grant is no push, and too large a body never passes the checks.
+            Body::Complete(body) if provider != Provider::OAuth && !dry_run => body,
+            // A grant is no push, nor is what was only to be checked, and too large a body never passes the checks.
             Body::Complete(_) | Body::TooLarge => return (Record::Nothing, answer),
         };
         let headers = request

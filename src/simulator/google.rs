@@ -61,6 +61,7 @@ impl Google {
             id: String::new(),
             device_token: String::new(),
             topic: account.project_id.clone(),
+            dry_run: false,
             answer: Answer::json(200, &answer),
         })
     }
@@ -88,12 +89,18 @@ impl Google {
         };
         match fcm_message::check(body) {
             Ok(message) => {
-                let name = format!("projects/{project}/messages/0:{}", uuid::Uuid::new_v4().simple());
+                let name = if message.validate_only {
+                    // What Google writes in a message's place that it has not sent.
+                    format!("projects/{project}/messages/fake_message_id")
+                } else {
+                    format!("projects/{project}/messages/0:{}", uuid::Uuid::new_v4().simple())
+                };
                 let acceptable = Acceptable {
                     answer: Answer::json(200, &json!({"name": name})),
                     id: name,
                     device_token: message.device_token.clone(),
                     topic: project.to_owned(),
+                    dry_run: message.validate_only,
                 };
                 (message.device_token, Ok(acceptable))
             }

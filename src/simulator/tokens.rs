@@ -43,11 +43,15 @@ const fn wire(prefix: &'static str, outcome: TokenOutcome) -> DocumentedToken {
     DocumentedToken { prefix, outcome }
 }
 
+/// 64 zeros: well-formed, and never given to a phone.
+const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// Apple's outcomes ("Handling notification responses from APNs").
 pub const APNS_TOKENS: &[DocumentedToken] = &[
     refused("dead0410", 410, "Unregistered"),
     refused("dead1410", 410, "ExpiredToken"),
     refused("dead0400", 400, "BadDeviceToken"),
+    refused(NOBODY, 400, "BadDeviceToken"),
     refused("dead1400", 400, "MissingDeviceToken"),
     refused("dead2400", 400, "DeviceTokenNotForTopic"),
     refused("dead3400", 400, "BadTopic"),

@@ -73,6 +73,8 @@ pub struct Metrics {
     connections: Connections,
     target_ready: IntGaugeVec,
     credential_expires: IntGaugeVec,
+    credential_expires_days: IntGaugeVec,
+    credential_reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -192,6 +194,17 @@ impl Metrics {
                 "When the target's certificate ends, seconds after the Unix epoch; absent for keys, which do not end",
                 "target",
             ),
+            credential_expires_days: gauges(
+                "pushrelay_credential_expires_days",
+                "Whole days until the target's certificate ends, negative after it; absent for keys, which do not end",
+                "target",
+            ),
+            credential_reloads: counters(
+                r,
+                "pushrelay_credential_reloads_total",
+                "New credentials of targets by what became of them",
+                &["target", "result"],
+            ),
             registry,
         }
     }
@@ -304,12 +317,23 @@ impl Metrics {
     }
 
     /// What is known of a target. Set when somebody looks, so that it cannot be stale. `expires_at`: seconds after the
-    /// Unix epoch.
-    pub fn set_target(&self, target: &TargetName, ready: bool, expires_at: Option<u64>) {
+    /// Unix epoch. `days_left`: whole days until then, negative after it.
+    pub fn set_target(&self, target: &TargetName, ready: bool, expires_at: Option<u64>, days_left: Option<i64>) {
         self.target_ready.with_label_values(&[target.as_str()]).set(i64::from(ready));
-        if let Some(seconds) = expires_at {
-            self.credential_expires.with_label_values(&[target.as_str()]).set(whole(seconds));
+        for (gauge, value) in
+            [(&self.credential_expires, expires_at.map(whole)), (&self.credential_expires_days, days_left)]
+        {
+            match value {
+                Some(value) => gauge.with_label_values(&[target.as_str()]).set(value),
+                // A key has taken the certificate's place. Fails if there never was one.
+                None => drop(gauge.remove_label_values(&[target.as_str()])),
+            }
         }
+    }
+
+    /// New credentials of a target were looked at: `swapped`, `refused`, `unreadable` or `unknown`.
+    pub fn credential_reload(&self, target: &TargetName, result: &'static str) {
+        self.credential_reloads.with_label_values(&[target.as_str(), result]).inc();
     }
 
     /// The counts of connections of one listener, `ingest` or `ops`.

@@ -10,6 +10,7 @@ mod answers;
 mod auth;
 mod compatibility;
 mod credentials;
+mod credentials_reload;
 mod description;
 mod network;
 mod process;

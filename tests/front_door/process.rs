@@ -115,9 +115,15 @@ struct Stage {
 
 impl Stage {
     async fn set(tables: &str) -> Self {
+        Self::set_with(tables, |_| {}).await
+    }
+
+    async fn set_with(tables: &str, change: impl FnOnce(&mut SimulatorSettings)) -> Self {
         use_crypto();
         let credentials = Credentials::generate().unwrap();
-        let simulator = Simulator::start(SimulatorSettings::new(&credentials)).await.unwrap();
+        let mut settings = SimulatorSettings::new(&credentials);
+        change(&mut settings);
+        let simulator = Simulator::start(settings).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let key = SigningKey::generate();
         write_credentials(folder.path(), &credentials, &simulator);

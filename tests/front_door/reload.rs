@@ -1,8 +1,10 @@
-//! Chat servers that come, change and go while the real binary runs. Each step waits for the line that says so.
+//! Chat servers that come, change and go, and credentials that are replaced, while the real binary runs. Each step waits for the line that says so.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+
+use pushrelay::simulator::ProviderKey;
 
 use super::*;
 
@@ -174,4 +176,50 @@ async fn a_bad_file_at_the_start_is_reported_with_the_rest_and_starts_nothing() 
     for words in ["log.format: `loud`", "servers.d/two.toml: server[two].keys: is missing", "2 problems"] {
         assert!(output.contains(words), "{words}\n{output}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_has_credentials_read_again_and_the_log_says_what_became_of_them() {
+    let (good, unknown) = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap().serialize_pem()).into();
+    let key = ProviderKey::from_p8("KEYNEW1234", "TEAM123456", &good).unwrap();
+    let stage = Stage::set_with("", |simulator| simulator.keys.push(key)).await;
+    let folder = stage.folder.path();
+    let mut relay = stage.serve();
+    let address = relay.address();
+    stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_ok();
+    relay.signal("HUP");
+    let line = relay.wait_for("they are those in use");
+    assert!(line.contains(r#""level":"info""#) && line.contains(r#""file":""#), "{line}");
+
+    put(folder.join("AuthKey.p8"), "canary, and no key");
+    relay.signal("HUP");
+    let line = relay.wait_for("cannot be read again: those in use stay");
+    for words in [r#""level":"error""#, r#""target":"apple_rn""#, "key_file", "pushrelay.toml:", "PEM"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+
+    let text = fs::read_to_string(folder.join("pushrelay.toml")).unwrap();
+    put(folder.join("pushrelay.toml"), &text.replace("KEY1234567", "KEYNEW1234"));
+    put(folder.join("AuthKey.p8"), &unknown);
+    relay.signal("HUP");
+    let line = relay.wait_for("new credentials are refused: those in use stay");
+    for words in [r#""level":"error""#, r#""target":"apple_rn""#, "AuthKey.p8", "InvalidProviderToken", "remedy"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    stage.post(address, &Push::apple(&apple_token(2))).await.unwrap().expect_ok();
+
+    put(folder.join("AuthKey.p8"), &good);
+    let more = text.replace("KEY1234567", "KEYNEW1234") + "\n[memory]\nenabled = false\n";
+    put(folder.join("pushrelay.toml"), &more);
+    relay.signal("HUP");
+    relay.wait_for("takes effect after a restart");
+    let line = relay.wait_for("they are in use from now on");
+    assert!(line.contains(r#""target":"apple_rn""#) && line.contains("AuthKey.p8"), "{line}");
+    stage.post(address, &Push::apple(&apple_token(3))).await.unwrap().expect_ok();
+
+    relay.signal("TERM");
+    let (status, output) = relay.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    let secret = good.lines().nth(1).unwrap();
+    assert!(!output.contains("canary") && !output.contains(secret), "{output}");
 }

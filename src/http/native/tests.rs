@@ -304,7 +304,7 @@ mod through_the_relay {
     }
 
     fn apple_token(number: usize) -> String {
-        format!("{number:064x}")
+        format!("a{number:063x}")
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 use url::Url;
@@ -11,13 +12,13 @@ use url::Url;
 use super::transport::{Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
-use crate::notification::{Compatibility, Content, Notification};
+use crate::notification::{Compatibility, Content, DeviceToken, Notification};
 use crate::outcome::{Attempt, ProviderId, Reason, Scope, Verdict};
 use credential::{ClientCertificate, Credential};
 use payload::PushType;
 pub use provider_token::KeysInUse;
 use provider_token::{ProviderToken, ProviderTokens, Refusal};
-use request::Addressing;
+use request::{Addressing, Wishes};
 
 pub mod credential;
 mod native;
@@ -45,6 +46,9 @@ const CERTIFICATE_OUT_OF_DATE: Reason = "certificate_out_of_date";
 
 /// The signing key signed when it was read and does not sign now.
 const CANNOT_SIGN: Reason = "cannot_sign";
+
+/// A device token as Apple writes them, which no phone has: it answers `BadDeviceToken`.
+const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What an APNs target needs.
 #[derive(Clone, Debug)]
@@ -135,6 +139,16 @@ impl Apns {
                 native::prepare(&self.addressing, &notification.device, message, expiration)
             }
         })
+    }
+
+    /// A push that reaches no phone, to see what Apple says to whoever sends it. If there were such a phone, it would show
+    /// nothing, and only if it were on at this moment.
+    pub(super) fn prepare_for_nobody(&self) -> Prepared {
+        let now_or_never = Wishes { is_normal: true, expiration: Some(0), collapse_id: None };
+        let body = || Bytes::from_static(br#"{"aps":{"content-available":1}}"#);
+        let nobody = DeviceToken::new(NOBODY).expect("not empty");
+        let prepared = self.addressing.prepare(&nobody, PushType::Background, Some(Box::new(now_or_never)), body);
+        Prepared(prepared.map_err(|_too_long| TOKEN_TOO_LONG))
     }
 
     /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.

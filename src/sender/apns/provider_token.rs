@@ -20,6 +20,10 @@ const RENEW_AFTER: Duration = Duration::from_mins(50);
 /// Apple's bound on new tokens.
 const MIN_AGE: Duration = Duration::from_mins(20);
 
+/// The most signing keys that are remembered while no target uses them: 64, some 500 bytes each. One that comes back within
+/// [`MIN_AGE`] must not make a second token; whoever changes keys more often than that is told to slow down by Apple.
+const UNUSED_KEYS: usize = 64;
+
 /// What to do about the present token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -87,6 +91,13 @@ impl KeysInUse {
     pub(super) fn tokens(&mut self, key: &SigningKey, clock: &Clock) -> Arc<ProviderTokens> {
         if let Some(tokens) = self.0.iter().find(|tokens| tokens.key.is_same(key)) {
             return Arc::clone(tokens);
+        }
+        // The order is that of their first use, so the one forgotten is the oldest.
+        let unused = |tokens: &Arc<ProviderTokens>| Arc::strong_count(tokens) == 1;
+        if self.0.iter().filter(|tokens| unused(tokens)).count() >= UNUSED_KEYS
+            && let Some(oldest) = self.0.iter().position(unused)
+        {
+            self.0.remove(oldest);
         }
         let tokens = Arc::new(ProviderTokens::new(key.clone(), clock.clone()));
         self.0.push(Arc::clone(&tokens));
@@ -161,6 +172,21 @@ mod tests {
         let clock = Clock::manual(1_700_000_000);
         let key = SigningKey::from_p8(test_keys::p8().as_bytes(), "KEYID12345", "TEAMID1234").unwrap();
         (ProviderTokens::new(key, clock.clone()), clock)
+    }
+
+    #[test]
+    fn a_key_that_comes_back_has_its_token_still_and_only_so_many_unused_ones_are_remembered() {
+        let clock = Clock::manual(1_700_000_000);
+        let key = |id: usize| SigningKey::from_p8(test_keys::p8().as_bytes(), &format!("KEY{id}"), "TEAM").unwrap();
+        let mut keys = KeysInUse::default();
+        let in_use = keys.tokens(&key(0), &clock);
+        let before = Arc::as_ptr(&keys.tokens(&key(1), &clock));
+        assert_eq!(before, Arc::as_ptr(&keys.tokens(&key(1), &clock)), "of a key that no target uses at the moment");
+        for id in 2..200 {
+            keys.tokens(&key(id), &clock);
+        }
+        assert_eq!(keys.0.len(), UNUSED_KEYS + 1);
+        assert!(Arc::ptr_eq(&in_use, &keys.tokens(&key(0), &clock)), "one in use is not forgotten");
     }
 
     #[test]

@@ -121,6 +121,15 @@ impl ServiceAccount {
         Ok(account)
     }
 
+    /// Whether Google takes both for the same account, proven by the same key.
+    pub(in super::super) fn is_same(&self, other: &Self) -> bool {
+        self.project_id == other.project_id
+            && self.client_email == other.client_email
+            && self.key_id == other.key_id
+            && self.key.as_bytes() == other.key.as_bytes()
+            && self.token_uri == other.token_uri
+    }
+
     /// The project whose apps it sends to.
     pub fn project_id(&self) -> &str {
         &self.project_id

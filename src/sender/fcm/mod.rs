@@ -37,6 +37,9 @@ use crate::outcome::{Attempt, FcmMessageId, ProviderId, Reason, Scope, Verdict};
 /// Google's own address.
 const ENDPOINT: &str = "https://fcm.googleapis.com";
 
+/// A message that Google checks and does not send, to a device token that cannot be one: none holds spaces.
+const FOR_NOBODY: &[u8] = br#"{"validate_only":true,"message":{"token":"not a registration token"}}"#;
+
 /// What an FCM target needs.
 #[derive(Clone, Debug)]
 pub struct FcmSettings {
@@ -85,6 +88,11 @@ impl Fcm {
             Content::Mattermost(content) => Ok(payload::build(notification, content, self.compatibility, remaining)),
             Content::Native(message) => native::build(message, &notification.device, remaining),
         })
+    }
+
+    /// A message that reaches no phone, to see what Google says to whoever sends it.
+    pub(super) fn prepare_for_nobody() -> Prepared {
+        Prepared(Ok(Bytes::from_static(FOR_NOBODY)))
     }
 
     /// Makes one attempt within `within`, the wait for an access token and a connection included. Google asks for at

@@ -35,7 +35,7 @@ static CREDENTIALS: LazyLock<Credentials> = LazyLock::new(|| Credentials::genera
 
 /// A device token in good standing that ends in this number.
 fn device(number: u64) -> String {
-    format!("{number:064x}")
+    format!("a{number:063x}")
 }
 
 /// Fails a test that would otherwise wait for ever.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrelay::admission::signing::SigningKey;
-use pushrelay::app::{App, Listeners};
+use pushrelay::app::{App, Listeners, Reload};
 use pushrelay::clock::Clock;
 use pushrelay::config;
 use pushrelay::shutdown::Shutdown;
@@ -67,7 +67,10 @@ pub struct Scene {
     pub key: SigningKey,
     client: reqwest::Client,
     shutdown: Shutdown,
-    _folder: TempDir,
+    /// What SIGHUP does to a process.
+    pub reload: Reload,
+    /// With the configuration, `pushrelay.toml`, and the credentials that it names.
+    pub folder: TempDir,
 }
 
 /// One crypto provider for the whole process; installing it twice is fine.
@@ -124,6 +127,7 @@ impl Scene {
         let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
         let relay = listeners.ingest.local_addr().unwrap();
         let app = App::new(loaded.settings, &clock, &shutdown, DroppedLines::default()).unwrap();
+        let reload = app.reload();
         tokio::spawn(app.run(listeners));
         Self {
             simulator,
@@ -131,7 +135,8 @@ impl Scene {
             key,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             shutdown,
-            _folder: folder,
+            reload,
+            folder,
         }
     }
 

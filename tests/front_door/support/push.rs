@@ -8,7 +8,7 @@ use super::SERVER;
 
 /// A device token that the simulator of Apple takes: 64 hexadecimal digits.
 pub fn apple_token(number: u32) -> String {
-    format!("{number:064x}")
+    format!("a{number:063x}")
 }
 
 /// A request as Mattermost sends it, changed at will before it is posted.

@@ -124,6 +124,11 @@ impl ClientCertificate {
         Ok(Self { certified: Arc::new(CertifiedKey::new(chain, key)), not_before, not_after })
     }
 
+    /// Whether both show the same certificates. The key fits the first of them, so it is the same as well.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
+    }
+
     /// For TLS.
     pub(in super::super) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)

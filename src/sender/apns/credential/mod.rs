@@ -21,6 +21,17 @@ pub enum Credential {
     Certificate(ClientCertificate),
 }
 
+impl Credential {
+    /// Whether Apple takes both for the same sender.
+    pub(in super::super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(own), Self::Key(other)) => own.is_same(other),
+            (Self::Certificate(own), Self::Certificate(other)) => own.is_same(other),
+            _ => false,
+        }
+    }
+}
+
 /// What is wrong with a credential file, and what to do. Quotes nothing from inside it but names of PEM sections and of
 /// algorithms.
 #[derive(Debug, thiserror::Error)]
