@@ -232,13 +232,6 @@ impl App {
             servers: settings.admission.servers.len(),
             auth: settings.admission.mode.as_str(),
         };
-        let journal = settings.journal.and_then(|settings| {
-            let started = Journal::start(settings, clock.clone());
-            started.inspect_err(|error| tracing::error!(%error, "no journal is kept: there is no thread for it")).ok()
-        });
-        if let Some(journal) = journal.clone() {
-            metrics.journal(move || journal.dropped());
-        }
         let relay = Relay::new(
             senders,
             left_out,
@@ -316,14 +309,12 @@ impl App {
         let Reload { servers, credentials } = self.reload;
         tokio::spawn(servers::follow(self.servers_directory, self.admission, servers, self.shutdown.clone()));
         tokio::spawn(credentials::follow(self.credentials, credentials, self.shutdown.clone()));
+        let relay = Arc::clone(&self.relay);
         tokio::spawn(expiry::remind(self.relay, self.clock.clone(), self.shutdown.clone()));
         if let Some(learned) = &self.learned {
             tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
         }
-        let worker = tokio::spawn({
-            let relay = Arc::clone(&self.relay);
-            async move { relay.work().await }
-        });
+        let worker = tokio::spawn(async move { relay.work().await });
         self.edge.run(listeners.ingest, listeners.ops, self.shutdown.clone()).await;
         // What the worker has begun ends, unless the operator insists: what it leaves is tried after the next start.
         tokio::select! {
@@ -332,9 +323,6 @@ impl App {
         }
         if let Some(queue) = &self.queue {
             queue.close().await;
-        }
-        if let Some(journal) = &self.journal {
-            journal.flush().await;
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;
@@ -348,7 +336,7 @@ impl App {
 
 /// `None` if there is none and the operator would rather have a relay without one than no relay.
 fn open_queue(queue: QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenError> {
-    match Queue::open(queue.settings, clock.clone()) {
+    match Queue::open(&queue.settings, clock.clone()) {
         Ok(queue) => Ok(Some(queue)),
         Err(error) if queue.is_required => Err(error),
         Err(error) => {
@@ -361,9 +349,13 @@ fn open_queue(queue: QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenError
 /// A relay without a journal is as good as one with it, but for whoever asks what became of a notification.
 fn start_journal(journal: JournalSettings, clock: &Clock, metrics: &Metrics) -> Option<Journal> {
     match Journal::start(journal, clock.clone()) {
-        Ok(journal) => Some(journal),
+        Ok(journal) => {
+            let own = journal.clone();
+            metrics.journal(move || own.dropped());
+            Some(journal)
+        }
         Err(error) => {
-            tracing::error!(%error, "no journal is kept: `pushrelay trace` will find nothing");
+            tracing::error!(%error, "no journal is kept: there is no thread for it");
             None
         }
     }

@@ -341,7 +341,7 @@ fn queue(
         }
         return None;
     };
-    let settings = QueueSettings { directory: data_dir.to_owned(), max_entries, max_bytes };
+    let settings = QueueSettings { directory: data_dir.to_owned(), max_entries, max_bytes: Some(max_bytes) };
     queue.flag("enabled").then_some(QueueUse { settings, is_required })
 }
 

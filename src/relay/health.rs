@@ -69,12 +69,6 @@ impl Health {
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(last);
     }
 
-    /// What was known about credentials that are no longer used.
-    pub(super) fn forget(&self) {
-        self.trouble_in_a_row.store(0, Ordering::Relaxed);
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-    }
-
     /// Knows nothing again, as at the start.
     pub(super) fn forget(&self) {
         self.trouble_in_a_row.store(0, Ordering::Relaxed);

@@ -144,10 +144,10 @@ impl Apns {
     /// A push that reaches no phone, to see what Apple says to whoever sends it. If there were such a phone, it would show
     /// nothing, and only if it were on at this moment.
     pub(super) fn prepare_for_nobody(&self) -> Prepared {
-        let now_or_never = Wishes { is_normal: true, expiration: Some(0), collapse_id: None };
+        let wishes = Some(Box::new(Wishes { is_normal: true, collapse_id: None }));
         let body = || Bytes::from_static(br#"{"aps":{"content-available":1}}"#);
         let nobody = DeviceToken::new(NOBODY).expect("not empty");
-        let prepared = self.addressing.prepare(&nobody, PushType::Background, Some(Box::new(now_or_never)), body);
+        let prepared = self.addressing.prepare(&nobody, PushType::Background, Some(NOW_OR_NEVER), wishes, body);
         Prepared(prepared.map_err(|_too_long| TOKEN_TOO_LONG))
     }
 
