@@ -218,6 +218,17 @@ impl Transport {
     }
 }
 
+/// In which order what waits is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// First: a call that rings, and whatever is worth as little later.
+    Call,
+    /// Then what people wrote.
+    Message,
+    /// Last: numbers, and what was read elsewhere.
+    Badge,
+}
+
 /// How closely the reference (`mattermost-push-proxy`) is followed where it can be bettered without a phone noticing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compatibility {
