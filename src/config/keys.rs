@@ -3,10 +3,12 @@
 //! the commented template with it.
 
 mod edge;
+mod effort;
 
 use super::kind::Kind;
 use crate::journal::JournalSettings;
 pub(super) use edge::{CLIENT_IP, HTTP, OPS, THROTTLE, TLS};
+pub(super) use effort::{BREAKER, DELIVERY, REMOVAL_GUARD, TTL};
 
 /// A table of the file: `[http]`, or `[[target]]` if there may be several.
 #[derive(Debug)]
@@ -62,8 +64,25 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 14] =
-    [&TOP, &HTTP, &TLS, &THROTTLE, &CLIENT_IP, &OPS, &AUTH, &SERVER, &DELIVERY, &QUEUE, &MEMORY, &JOURNAL, &LOG, &TARGET];
+pub(super) static GROUPS: [&Group; 17] = [
+    &TOP,
+    &HTTP,
+    &TLS,
+    &THROTTLE,
+    &CLIENT_IP,
+    &OPS,
+    &AUTH,
+    &SERVER,
+    &DELIVERY,
+    &TTL,
+    &BREAKER,
+    &REMOVAL_GUARD,
+    &QUEUE,
+    &MEMORY,
+    &JOURNAL,
+    &LOG,
+    &TARGET,
+];
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
@@ -255,32 +274,6 @@ pub(super) static SERVER: Group = Group {
             Kind::Flag,
             Default("false"),
             "Whether it may send nothing for the time being. (With `auth.mode = \"observe\"` this is observed only.)",
-        ),
-    ],
-};
-
-/// How hard to try.
-pub(super) static DELIVERY: Group = Group {
-    name: "delivery",
-    repeated: false,
-    about: "How hard the relay tries while a chat server waits.",
-    keys: &[
-        // Mattermost waits 30 s and then loses the answer, a REMOVE included; some of the 30 s are spent on the way.
-        key(
-            "deadline",
-            Kind::Duration(1_000, 600_000),
-            Default("25s"),
-            "From admission to answer, everything included. Mattermost waits 30 s, so the answer must leave before.",
-        ),
-        // Three attempts and the pauses between the first two fit into the deadline.
-        key("attempt_timeout", Kind::Duration(100, 600_000), Default("8s"), "One attempt, connecting included."),
-        key("max_attempts", Kind::Count(1, 10), Default("3"), "The most attempts, the first one included."),
-        // The reference pauses 1 s, then 2 s.
-        key(
-            "first_pause",
-            Kind::Duration(1, 60_000),
-            Default("1s"),
-            "The pause after the first failed attempt; it doubles with each further one, up to 8 s.",
         ),
     ],
 };

@@ -144,6 +144,12 @@ fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
         ("delivery", "deadline") => {
             &["Mattermost waits 30 s for an answer: deadline = \"25s\" leaves time to give it."]
         }
+        ("breaker", "failures") => {
+            &["failures = 10 lets a push to a provider that does not work fail at once instead of after its deadline."]
+        }
+        ("removal_guard", "enabled") => &[
+            "enabled = true keeps chat servers from forgetting every phone of an app whose certificate or topic is wrong.",
+        ],
         ("throttle", "vary_by_headers") => {
             &["Without vary_by_headers each client address is a caller, which needs no header."]
         }

@@ -9,6 +9,7 @@
 mod credentials;
 mod document;
 mod edge;
+mod effort;
 mod environment;
 mod files;
 mod finding;
@@ -47,15 +48,11 @@ pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
 use values::Values;
 
 use crate::admission::ServerSettings;
-use crate::delivery::DeliverySettings;
 use crate::journal::JournalSettings;
 use crate::notification::Compatibility;
 use crate::queue::QueueSettings;
 use crate::relay::memory::MemorySettings;
 use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
-
-/// How long a Mattermost server waits for the answer to a push before it gives up and loses it.
-const MATTERMOST_WAITS: Duration = Duration::from_secs(30);
 
 /// The directory with further chat servers, beside the configuration file, unless it names another.
 const SERVERS_DIRECTORY: &str = "servers.d";
@@ -78,6 +75,12 @@ pub struct Settings {
     pub delivery: crate::delivery::DeliverySettings,
     /// What is used to keep notifications on disk; without it, none are.
     pub queue: Option<QueueUse>,
+    /// How long notifications are of use.
+    pub lifetimes: crate::delivery::lifetime::LifetimeSettings,
+    /// When nothing is sent to a provider that does not work.
+    pub breaker: crate::delivery::breaker::BreakerSettings,
+    /// When a provider's word about dead tokens is not believed; without it, it always is, as in the reference.
+    pub removal_guard: Option<crate::delivery::removal_guard::RemovalGuardSettings>,
     /// How far back repeats are known; without it they are sent again, as the reference does.
     pub memory: Option<crate::relay::memory::MemorySettings>,
     /// Where to. No two of the same name; empty only if [`Settings::tolerate_broken_targets`].
@@ -226,7 +229,10 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         };
         findings.problem(&place, "target", "there is none", remedy);
     }
-    let delivery = delivery(document, directory, shutdown_deadline, findings);
+    let delivery = effort::delivery(document, directory, shutdown_deadline, findings);
+    let lifetimes = effort::lifetimes(document, directory, findings);
+    let breaker = effort::breaker(document, directory, findings);
+    let removal_guard = effort::removal_guard(document, directory, findings);
     let http = edge::http(document, directory, listen, findings);
     let queue = queue(document, directory, data_dir.as_deref(), findings);
     let memory = memory(document, directory, findings);
@@ -264,6 +270,9 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         journal,
         delivery,
         queue,
+        lifetimes,
+        breaker,
+        removal_guard,
         memory,
         targets,
         credentials: CredentialSources::of(document),
@@ -292,37 +301,6 @@ fn servers_directory(
         None => (directory.join(SERVERS_DIRECTORY), None),
     };
     Some(ServersDirectory::open(path, asked_for, servers.to_vec(), targets, findings))
-}
-
-fn delivery(
-    document: &mut Document,
-    directory: &Path,
-    shutdown_deadline: Duration,
-    findings: &mut Findings,
-) -> DeliverySettings {
-    let delivery = Values::check(document.section(&keys::DELIVERY), directory, findings);
-    let settings = DeliverySettings {
-        deadline: delivery.duration("deadline"),
-        attempt_timeout: delivery.duration("attempt_timeout"),
-        max_attempts: delivery.number("max_attempts"),
-        first_pause: delivery.duration("first_pause"),
-    };
-    // The one that was given is the one to be told.
-    let told = |name| if delivery.was_given(name) { name } else { "deadline" };
-    let wrong = delivery.is_wrong("deadline") || delivery.is_wrong("attempt_timeout");
-    if !wrong && settings.attempt_timeout > settings.deadline {
-        let what = "one attempt (attempt_timeout) may take longer than the whole delivery (deadline)";
-        delivery.problem(findings, told("attempt_timeout"), what, "lower attempt_timeout or raise deadline");
-    }
-    if settings.deadline >= MATTERMOST_WAITS {
-        let what = "is not below the 30 s that Mattermost waits: later answers are lost, and with them dead tokens";
-        delivery.warning(findings, "deadline", what, "stay a few seconds below 30s");
-    }
-    if shutdown_deadline < settings.deadline {
-        let what = "is longer than shutdown_deadline: a stop may cut deliveries off";
-        delivery.warning(findings, "deadline", what, "raise shutdown_deadline, or lower delivery.deadline");
-    }
-    settings
 }
 
 fn queue(

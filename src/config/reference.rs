@@ -149,6 +149,8 @@ impl Reader<'_> {
         self.set(document.section(&keys::TOP), "compatibility", Given::Text("strict".to_owned()));
         self.set(document.section(&keys::AUTH), "mode", Given::Text("off".to_owned()));
         self.set(document.section(&keys::MEMORY), "enabled", Given::Boolean(false));
+        self.set(document.section(&keys::REMOVAL_GUARD), "enabled", Given::Boolean(false));
+        self.set(document.section(&keys::BREAKER), "failures", Given::Integer("0".to_owned()));
         self.timeouts(&file, document);
         self.throttle(&file, document);
         let metrics = self.flag(&file, "EnableMetrics");

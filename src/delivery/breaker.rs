@@ -204,27 +204,27 @@ impl Breaker {
     /// Takes note of how an attempt went that was let through with [`Pass::Closed`], be it that it ends when the breaker is
     /// open: if it succeeds, the provider is there.
     pub fn record(&self, attempt: &Attempt) -> Turn {
-        let evidence = Evidence::of(attempt);
-        if evidence == Evidence::Nothing || evidence == Evidence::Well && self.word.load(Ordering::Relaxed) == 0 {
-            return Turn::None;
-        }
+        let why = match Evidence::of(attempt) {
+            Evidence::Nothing => return Turn::None,
+            Evidence::Well if self.word.load(Ordering::Relaxed) == 0 => return Turn::None,
+            Evidence::Well => None,
+            Evidence::Bad(_) if self.settings.failures == 0 => return Turn::None,
+            Evidence::Bad(why) => Some(why),
+        };
         let mut state = self.lock();
-        let turn = match (evidence, &state.open) {
-            (Evidence::Nothing, _) => Turn::None,
-            (Evidence::Well, _) => self.close(&mut state),
+        let turn = match (why, &state.open) {
+            (None, _) => self.close(&mut state),
             // It began before. Only a probe's failure makes the pause longer. But that somebody must act is news.
-            (Evidence::Bad(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
-            (Evidence::Bad(why), Some(_)) => self.open(&mut state, why, &attempt.verdict),
-            (Evidence::Bad(Why::Trouble), None) => {
+            (Some(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
+            (Some(Why::Trouble), _) => {
                 state.failures = state.failures.saturating_add(1).min(NOT_CLOSED - 1);
-                if self.settings.failures != 0 && state.failures >= self.settings.failures {
-                    self.open(&mut state, Why::Trouble, &attempt.verdict)
-                } else {
+                if state.failures < self.settings.failures {
                     Turn::None
+                } else {
+                    self.open(&mut state, Why::Trouble, &attempt.verdict)
                 }
             }
-            (Evidence::Bad(why), None) if self.settings.failures != 0 => self.open(&mut state, why, &attempt.verdict),
-            (Evidence::Bad(_), None) => Turn::None,
+            (Some(Why::Credentials), _) => self.open(&mut state, Why::Credentials, &attempt.verdict),
         };
         self.mirror(&state);
         turn

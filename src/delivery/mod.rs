@@ -2,6 +2,7 @@
 //! attempts together say about the next one.
 
 pub mod breaker;
+pub mod lifetime;
 pub mod pace;
 pub mod policy;
 pub mod removal_cause;

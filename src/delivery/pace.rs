@@ -194,9 +194,9 @@ impl Limit {
         if self.is_over(now) {
             return Ok(());
         }
-        let early = self.next_at.saturating_duration_since(now);
-        if early > AHEAD {
-            return Err(early - AHEAD);
+        let too_early = self.next_at.saturating_duration_since(now).saturating_sub(AHEAD);
+        if !too_early.is_zero() {
+            return Err(too_early);
         }
         self.next_at = self.next_at.max(now) + Duration::from_secs_f64(1.0 / self.per_second(now));
         Ok(())

@@ -1,12 +1,24 @@
-//! What to do after an attempt: pure, so that every case is in one table.
+//! What to do after an attempt: pure, so that every case is in one table. [`next`] while a caller waits for the answer,
+//! [`later`] for what waits in the queue.
+//!
+//! Pauses are drawn evenly between nothing and their length ("full jitter"): that spreads the pushes of a provider that just
+//! came back better than any fixed part would. A provider's `Retry-After` comes on top: it is never shortened, and those
+//! who were told the same one do not come back together.
 
 use std::time::Duration;
 
 use super::DeliverySettings;
-use crate::outcome::Verdict;
+use crate::outcome::{Reason, Scope, Verdict};
 
-/// The longest pause of our own choosing. A provider may ask for more.
+/// The longest pause of our own choosing while a caller waits: 8 s. A provider may ask for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// The least pause after a used up quota, whatever the provider says: Google asks for a minute ("FCM error codes").
+const LEAST_PAUSE_FOR_QUOTA: Duration = Duration::from_mins(1);
+
+/// The most attempts from the queue at what may itself be the cause of the trouble that it meets. With the pauses below they
+/// take some four hours.
+const MOST_ATTEMPTS: u32 = 100;
 
 /// What has been tried so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +31,7 @@ pub struct Tried {
     pub elapsed: Duration,
 }
 
-/// The decision.
+/// The decision while a caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The last verdict stands.
@@ -31,7 +43,33 @@ pub enum Next {
     },
 }
 
-/// Decides. `jitter` is a random number in `0.0..1.0`: it spreads the callers of a provider that just came back.
+/// What has been tried so far of what waits in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Attempts made from the queue, the one just ended included; at least 1.
+    pub attempts: u32,
+    /// Whether the attempt before this one ended in [`Verdict::NewCredential`].
+    pub credential_renewed: bool,
+    /// Wall time since the Unix epoch.
+    pub now: Duration,
+    /// When it is of no more use, in the same.
+    pub expires_at: Duration,
+}
+
+/// The decision about what waits in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Later {
+    /// The last verdict stands.
+    Settle,
+    /// Another attempt at this time since the Unix epoch; before it expires.
+    At(Duration),
+    /// It would be of no more use when it may be tried again.
+    Expires,
+    /// It has been tried too often to go on: it is set aside for somebody to look at.
+    Bury(Reason),
+}
+
+/// Decides while a caller waits. `jitter` is a random number in `0.0..1.0`.
 pub fn next(verdict: &Verdict, tried: Tried, limits: &DeliverySettings, jitter: f64) -> Next {
     let pause = match verdict {
         Verdict::Delivered | Verdict::Remove { .. } | Verdict::TargetBroken { .. } | Verdict::Rejected { .. } => {
@@ -40,8 +78,9 @@ pub fn next(verdict: &Verdict, tried: Tried, limits: &DeliverySettings, jitter: 
         // A fresh credential is worth one attempt at once; refused again, the fault is not its age.
         Verdict::NewCredential { .. } if tried.credential_renewed => return Next::Settle,
         Verdict::NewCredential { .. } => Duration::ZERO,
-        Verdict::Retry { after, .. } => {
-            back_off(limits.first_pause, tried.attempts, jitter).max(after.unwrap_or_default())
+        Verdict::Retry { after, scope, .. } => {
+            let back_off = BackOff { least: least(*scope), first: limits.first_pause, longest: LONGEST_PAUSE };
+            back_off.pause(*after, tried.attempts, jitter)
         }
     };
     // A pause that ends at the deadline leaves no time to try: better to answer now.
@@ -52,70 +91,72 @@ pub fn next(verdict: &Verdict, tried: Tried, limits: &DeliverySettings, jitter: 
     }
 }
 
-/// Between half and all of the doubled pause ("equal jitter"): enough spread, and never a retry at once.
-fn back_off(first: Duration, attempts: u32, jitter: f64) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(16);
-    let pause = first.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-    pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+/// Decides about what waits in the queue. `jitter` is a random number in `0.0..1.0`.
+pub fn later(verdict: &Verdict, queued: Queued, jitter: f64) -> Later {
+    let (after, back_off, may_be_its_own_fault) = match verdict {
+        Verdict::Delivered | Verdict::Remove { .. } | Verdict::Rejected { .. } => return Later::Settle,
+        Verdict::NewCredential { .. } if !queued.credential_renewed => {
+            return if queued.now < queued.expires_at { Later::At(queued.now) } else { Later::Expires };
+        }
+        Verdict::NewCredential { .. } | Verdict::TargetBroken { .. } => (None, BackOff::BROKEN, false),
+        Verdict::Retry { after, scope: Scope::Target, unprocessed: true, .. } => (*after, BackOff::UNREACHED, false),
+        Verdict::Retry { after, scope: Scope::Target, .. } => (*after, BackOff::TROUBLED, true),
+        Verdict::Retry { after, scope: Scope::Phone, .. } => (*after, BackOff::PHONE, true),
+        Verdict::Retry { after, scope: Scope::Quota, .. } => (*after, BackOff::QUOTA, false),
+    };
+    let at = queued.now.saturating_add(back_off.pause(after, queued.attempts, jitter));
+    if at >= queued.expires_at {
+        Later::Expires
+    } else if may_be_its_own_fault && queued.attempts >= MOST_ATTEMPTS {
+        Later::Bury(verdict.reason().unwrap_or_default())
+    } else {
+        // What meets an outage goes on until it expires, which bounds it: the outage is not its fault.
+        Later::At(at)
+    }
+}
+
+/// How pauses grow.
+#[derive(Clone, Copy, Debug)]
+struct BackOff {
+    /// Comes before the drawn part, unless the provider names another.
+    least: Duration,
+    /// The longest that may be drawn after the first attempt; doubles.
+    first: Duration,
+    /// The longest that may be drawn at all.
+    longest: Duration,
+}
+
+impl BackOff {
+    /// Somebody must act, or a new key become known at the provider.
+    const BROKEN: Self = Self::new(Duration::ZERO, 30, 300);
+    /// The provider cannot have seen it: a connection that broke.
+    const UNREACHED: Self = Self::new(Duration::ZERO, 2, 300);
+    /// The provider is in trouble. Google asks for about ten seconds at first ("Scale FCM"): half of twenty in the mean.
+    const TROUBLED: Self = Self::new(Duration::ZERO, 20, 300);
+    /// One phone gets too much.
+    const PHONE: Self = Self::new(Duration::ZERO, 10, 600);
+    /// The target sends too much.
+    const QUOTA: Self = Self::new(LEAST_PAUSE_FOR_QUOTA, 60, 600);
+
+    /// In seconds.
+    const fn new(least: Duration, first: u64, longest: u64) -> Self {
+        Self { least, first: Duration::from_secs(first), longest: Duration::from_secs(longest) }
+    }
+
+    fn pause(self, retry_after: Option<Duration>, attempts: u32, jitter: f64) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(16);
+        let pause = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let floor = retry_after.unwrap_or_default().max(self.least);
+        floor.saturating_add(pause.mul_f64(jitter.clamp(0.0, 1.0)))
+    }
+}
+
+fn least(scope: Scope) -> Duration {
+    match scope {
+        Scope::Target | Scope::Phone => Duration::ZERO,
+        Scope::Quota => LEAST_PAUSE_FOR_QUOTA,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outcome::Scope;
-
-    fn limits() -> DeliverySettings {
-        DeliverySettings {
-            deadline: Duration::from_secs(30),
-            attempt_timeout: Duration::from_secs(8),
-            max_attempts: 3,
-            first_pause: Duration::from_secs(1),
-        }
-    }
-
-    fn retry(after_seconds: Option<u64>) -> Verdict {
-        Verdict::Retry {
-            reason: "ServiceUnavailable",
-            after: after_seconds.map(Duration::from_secs),
-            scope: Scope::Target,
-            unprocessed: false,
-        }
-    }
-
-    #[test]
-    fn each_verdict_has_its_decision() {
-        let attempt = |milliseconds| Next::Attempt { after: Duration::from_millis(milliseconds) };
-        let renew = Verdict::NewCredential { reason: "ExpiredProviderToken" };
-        // (what, verdict, attempts, credential renewed before, elapsed seconds, decision at jitter 1.0)
-        let table = [
-            ("delivered", Verdict::Delivered, 1, false, 0, Next::Settle),
-            ("a dead token", Verdict::Remove { reason: "Unregistered", ambiguous: false }, 1, false, 0, Next::Settle),
-            ("a broken target", Verdict::TargetBroken { reason: "BadTopic" }, 1, false, 0, Next::Settle),
-            ("a wrong request", Verdict::Rejected { reason: "PayloadTooLarge" }, 1, false, 0, Next::Settle),
-            ("passing trouble", retry(None), 1, false, 0, attempt(1_000)),
-            ("passing trouble again", retry(None), 2, false, 2, attempt(2_000)),
-            ("passing trouble at the last attempt", retry(None), 3, false, 5, Next::Settle),
-            ("a Retry-After above the pause", retry(Some(5)), 1, false, 0, attempt(5_000)),
-            ("a Retry-After below the pause", retry(Some(1)), 2, false, 0, attempt(2_000)),
-            ("a Retry-After up to the deadline", retry(Some(20)), 1, false, 10, Next::Settle),
-            ("a Retry-After beyond the deadline", retry(Some(60)), 1, false, 0, Next::Settle),
-            ("a Retry-After beyond all bounds", retry(Some(u64::MAX)), 1, false, 0, Next::Settle),
-            ("a pause that would end at the deadline", retry(None), 1, false, 29, Next::Settle),
-            ("an old provider token", renew.clone(), 1, false, 0, attempt(0)),
-            ("a fresh provider token refused", renew.clone(), 2, true, 0, Next::Settle),
-            ("an old provider token at the last attempt", renew, 3, false, 0, Next::Settle),
-        ];
-        for (what, verdict, attempts, credential_renewed, seconds, expected) in table {
-            let tried = Tried { attempts, credential_renewed, elapsed: Duration::from_secs(seconds) };
-            assert_eq!(next(&verdict, tried, &limits(), 1.0), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn the_pause_is_spread_between_half_and_all_of_it_and_has_a_ceiling() {
-        assert_eq!(back_off(Duration::from_secs(1), 1, 0.0), Duration::from_millis(500));
-        assert_eq!(back_off(Duration::from_secs(1), 1, 1.0), Duration::from_secs(1));
-        assert_eq!(back_off(Duration::from_secs(1), 2, 0.5), Duration::from_millis(1_500));
-        assert_eq!(back_off(Duration::from_secs(1), u32::MAX, 1.0), LONGEST_PAUSE);
-    }
-}
+mod tests;

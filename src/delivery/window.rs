@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// In how many parts the window slides: one is dropped at a time, so that it covers between nine tenths and all of its length.
-pub(super) const PARTS: u64 = 10;
+const PARTS: usize = 10;
 
 /// A sliding count.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Window {
     /// Each holds the number of its part (upper half) and what was counted in it (lower half) in one word, so that nobody
     /// adds to a part that somebody else is just clearing. Four thousand million in one part of at most 6 min are out of
     /// reach; parts of a tenth of a second are numbered for 13 years.
-    counts: [AtomicU64; PARTS as usize],
+    counts: [AtomicU64; PARTS],
 }
 
 impl Window {
@@ -45,7 +45,7 @@ impl Window {
     pub(super) fn sum(&self, now: Instant) -> u64 {
         let newest = self.part_at(now);
         let counts = self.counts.iter().map(|slot| slot.load(Ordering::Relaxed));
-        counts.filter(|count| newest.saturating_sub(count >> 32) < PARTS).map(|count| count & 0xffff_ffff).sum()
+        counts.filter(|count| newest.saturating_sub(count >> 32) < PARTS as u64).map(|count| count & 0xffff_ffff).sum()
     }
 
     /// How many there were per second. Over a second at least, so that a first one is no rush.
@@ -69,7 +69,7 @@ impl Window {
     }
 
     fn slot(&self, part: u64) -> &AtomicU64 {
-        &self.counts[usize::try_from(part % PARTS).unwrap_or_default()]
+        &self.counts[usize::try_from(part % PARTS as u64).unwrap_or_default()]
     }
 }
 

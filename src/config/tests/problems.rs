@@ -131,9 +131,20 @@ pushrelay.toml:1: target: is a list of something else than tables
 pushrelay.toml:2: server: is not a list of tables
     → write [[server]] on a line of its own above each of them, and its keys below
 pushrelay.toml:3: else: is not a known table
-    → there are [http], [tls], [throttle], [client_ip], [ops], [auth], [server], [delivery], [memory], [journal], [log], [target]
+    → there are [http], [tls], [throttle], [client_ip], [ops], [auth], [server], [delivery], [ttl], [breaker], [removal_guard], [queue], [memory], [journal], [log], [target]
 ",
     );
+}
+
+#[test]
+fn a_first_pause_above_the_longest_is_told_where_it_was_given() {
+    let said_of = |toml: &str| said(&format!("[breaker]\n{toml}"), &[]);
+    let text = said_of("first_pause = \"20s\"\nlongest_pause = \"10s\"\n");
+    assert!(text.contains("pushrelay.toml:2: breaker.first_pause: the first pause (first_pause) is longer"), "{text}");
+    let text = said_of("longest_pause = \"1s\"\n");
+    assert!(!text.contains("breaker."), "as long as the first: {text}");
+    let text = said_of("first_pause = \"1h\"\nlongest_pause = \"10s\"\n");
+    assert_eq!(text.matches("breaker.").count(), 1, "a wrong one is not compared: {text}");
 }
 
 #[test]

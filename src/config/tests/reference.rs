@@ -56,6 +56,11 @@ fn a_file_with_three_targets_becomes_settings_that_mean_the_same() {
     assert_eq!(settings.delivery.attempt_timeout, Duration::from_secs(5));
     assert_eq!(settings.log.format, LogFormat::Json);
     assert!(settings.left_out.is_empty() && settings.tolerate_broken_targets);
+    assert_eq!(
+        (settings.removal_guard, settings.breaker.failures),
+        (None, 0),
+        "each push asks, each answer is passed on"
+    );
     let names: Vec<_> = settings.targets.iter().map(|target| target.name.as_str()).collect();
     assert_eq!(names, ["apple_rn", "apple_rnbeta", "android_rn"]);
     let ProviderSettings::Apns(apple) = &settings.targets[0].provider else { panic!("not Apple's") };

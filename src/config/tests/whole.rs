@@ -5,6 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::delivery::breaker::BreakerSettings;
+use crate::delivery::lifetime::LifetimeSettings;
+use crate::delivery::removal_guard::RemovalGuardSettings;
 use crate::sender::ProviderSettings;
 use crate::sender::apns::credential::Credential;
 use crate::sender::network::ProxySettings;
@@ -73,6 +76,32 @@ fn the_network_of_a_target_is_as_configured() {
     let printed = format!("{settings:?}");
     let header = proxy.authorization.as_ref().unwrap().expose();
     assert!(!printed.contains("canary") && !printed.contains(header) && !printed.contains("PRIVATE KEY"), "{printed}");
+}
+
+#[test]
+fn how_hard_the_relay_tries_is_as_configured() {
+    let Loaded { settings, .. } = loaded(&format!("{SERVER}{ANDROID}"), &[]);
+    let seconds = Duration::from_secs;
+    let LifetimeSettings { message, call, badge, session } = settings.lifetimes;
+    assert_eq!([message, call, badge, session], [14_400, 30, 86_400, 604_800].map(seconds));
+    let BreakerSettings { failures, first_pause, longest_pause } = settings.breaker;
+    assert_eq!((failures, first_pause, longest_pause), (10, seconds(1), seconds(60)));
+    let RemovalGuardSettings { count, share_percent, window } = settings.removal_guard.unwrap();
+    assert_eq!((count, share_percent, window), (20, 50, seconds(300)));
+
+    let tables = "[ttl]\nmessage = \"1h\"\ncall = \"45s\"\nbadge = \"2h\"\nsession = \"1day\"\n\
+                  [breaker]\nfailures = 0\nfirst_pause = \"2s\"\nlongest_pause = \"5m\"\n\
+                  [removal_guard]\ncount = 100\nshare_percent = 80\nwindow = \"10m\"\n";
+    let Loaded { settings, .. } = loaded(&format!("{SERVER}{ANDROID}{tables}"), &[]);
+    let LifetimeSettings { message, call, badge, session } = settings.lifetimes;
+    assert_eq!([message, call, badge, session], [3_600, 45, 7_200, 86_400].map(seconds));
+    let BreakerSettings { failures, first_pause, longest_pause } = settings.breaker;
+    assert_eq!((failures, first_pause, longest_pause), (0, seconds(2), seconds(300)));
+    let RemovalGuardSettings { count, share_percent, window } = settings.removal_guard.unwrap();
+    assert_eq!((count, share_percent, window), (100, 80, seconds(600)));
+
+    let off = [("PUSHRELAY_REMOVAL_GUARD__ENABLED", "false")];
+    assert_eq!(loaded(&format!("{SERVER}{ANDROID}"), &off).settings.removal_guard, None);
 }
 
 #[test]

@@ -80,14 +80,14 @@ fn nothing_passes_until_retry_after_and_then_half_of_what_did() {
         let (pace, now) = busy(20, Instant::now());
         let attempt = refused(after, Scope::Quota);
         (1..IN_A_ROW).for_each(|_| _ = pace.record(&attempt, now));
-        let pause = Duration::from_secs(expected);
+        let pause = SECOND * expected;
         let Turn::Slowed { per_second, pause: told } = pace.record(&attempt, now) else { panic!("{after:?}") };
         assert_eq!(told, pause, "{after:?}");
         assert!((9.0..12.0).contains(&per_second), "{per_second}");
         if expected > 0 {
             assert_eq!(pace.admit(now), Err(pause), "{after:?}");
-            assert_eq!(pace.admit(now + pause - SECOND), Err(SECOND), "{after:?}");
-            assert_eq!(pace.state(now + SECOND).resumes_in, pause - SECOND, "{after:?}");
+            assert_eq!(pace.admit(now + SECOND * (expected - 1)), Err(SECOND), "{after:?}");
+            assert_eq!(pace.state(now + SECOND).resumes_in, SECOND * (expected - 1), "{after:?}");
         }
         let passed = pass(&pace, now + pause, 9);
         assert!((9 * 9..=9 * 12).contains(&passed), "{passed} in 9 s, {after:?}");

@@ -1,0 +1,135 @@
+//! The keys of how hard the relay tries.
+
+use super::Otherwise::Default;
+use super::{Group, key};
+use crate::config::kind::Kind;
+
+/// A second, an hour and a day in milliseconds.
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+
+/// How hard to try.
+pub(in crate::config) static DELIVERY: Group = Group {
+    name: "delivery",
+    repeated: false,
+    about: "How hard the relay tries while a chat server waits.",
+    keys: &[
+        // Mattermost waits 30 s and then loses the answer, a REMOVE included; some of the 30 s are spent on the way.
+        key(
+            "deadline",
+            Kind::Duration(1_000, 600_000),
+            Default("25s"),
+            "From admission to answer, everything included. Mattermost waits 30 s, so the answer must leave before.",
+        ),
+        // Three attempts and the pauses between the first two fit into the deadline.
+        key("attempt_timeout", Kind::Duration(100, 600_000), Default("8s"), "One attempt, connecting included."),
+        key("max_attempts", Kind::Count(1, 10), Default("3"), "The most attempts, the first one included."),
+        // The reference pauses 1 s, then 2 s.
+        key(
+            "first_pause",
+            Kind::Duration(1, 60_000),
+            Default("1s"),
+            "The longest pause after the first failed attempt; it doubles with each further one, up to 8 s. How long it is, is \
+             drawn between nothing and that; a provider's `Retry-After` comes on top.",
+        ),
+    ],
+};
+
+/// How long notifications are of use.
+pub(in crate::config) static TTL: Group = Group {
+    name: "ttl",
+    repeated: false,
+    about: "How long a notification is of use, after which no phone is woken for it. With `compatibility = \"improved\"` the \
+            phone's provider is told as well, for phones that it cannot reach; with `strict` it is not, as with \
+            mattermost-push-proxy.",
+    keys: &[
+        // Four weeks: the longest that Google keeps a message (Firebase, `AndroidConfig.ttl`).
+        key(
+            "message",
+            Kind::Duration(60 * SECOND, 28 * DAY),
+            Default("4h"),
+            "Messages, and whatever is not named below. A message of the native API may have its own `ttl_s`.",
+        ),
+        // Mattermost Calls rings for 30 s.
+        key(
+            "call",
+            Kind::Duration(SECOND, 600 * SECOND),
+            Default("30s"),
+            "Calls: who rings later wakes a phone for nothing.",
+        ),
+        key(
+            "badge",
+            Kind::Duration(60 * SECOND, 28 * DAY),
+            Default("24h"),
+            "The number on the app's icon, and notifications to take down.",
+        ),
+        key(
+            "session",
+            Kind::Duration(60 * SECOND, 28 * DAY),
+            Default("7days"),
+            "The end of a session, at which the app logs out and wipes what it has.",
+        ),
+    ],
+};
+
+/// When nothing is sent to a provider.
+pub(in crate::config) static BREAKER: Group = Group {
+    name: "breaker",
+    repeated: false,
+    about: "While a target's provider does not work, or refuses its credentials, only one push now and then is sent to it, to see \
+            whether it is back.",
+    keys: &[
+        // Three pushes that each tried as often as they may.
+        key(
+            "failures",
+            Kind::Count(0, 1_000),
+            Default("10"),
+            "How many attempts in a row must meet trouble. Refused credentials are enough by themselves. 0 switches all of this \
+             off: each push tries. Files of mattermost-push-proxy mean that.",
+        ),
+        key(
+            "first_pause",
+            Kind::Duration(100, 60 * SECOND),
+            Default("1s"),
+            "How long nothing is sent then, at least 5 s for refused credentials; it doubles with each push that still fails.",
+        ),
+        key(
+            "longest_pause",
+            Kind::Duration(SECOND, HOUR),
+            Default("1m"),
+            "The longest such pause. A provider may ask for a longer one, of at most 1 h.",
+        ),
+    ],
+};
+
+/// When a provider's word about dead tokens is not believed.
+pub(in crate::config) static REMOVAL_GUARD: Group = Group {
+    name: "removal_guard",
+    repeated: false,
+    about: "Apple and Google answer a wrong certificate, topic or project as they answer a dead device token. When most of a \
+            target's pushes are answered so, chat servers are told that the push failed, not to forget the token: a slip in a \
+            configuration must not cost a whole fleet its registrations. Words that mean nothing else are always passed on.",
+    keys: &[
+        key(
+            "enabled",
+            Kind::Flag,
+            Default("true"),
+            "Whether such answers are withheld. Files of mattermost-push-proxy mean `false`.",
+        ),
+        // Beyond what a chat server with a few phones has in dead tokens after a reinstallation.
+        key(
+            "count",
+            Kind::Count(1, 1_000_000),
+            Default("20"),
+            "Only if there were more of them than this in the window …",
+        ),
+        key(
+            "share_percent",
+            Kind::Count(1, 99),
+            Default("50"),
+            "… and more than so many per cent of all pushes of the target that were delivered or met a dead token.",
+        ),
+        key("window", Kind::Duration(60 * SECOND, HOUR), Default("5m"), "How far back they are counted."),
+    ],
+};
