@@ -311,3 +311,6 @@ fn read(text: &str) -> Result<Map<String, Value>, Undecodable> {
     }
     serde_json::from_str(text).map_err(|_| Undecodable)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,11 @@
 //! Through the front door, with real files.
 
 mod durable;
+mod inspect;
+mod limits;
+mod plans;
+mod supersede;
+mod verdicts;
 
 use std::path::Path;
 use std::time::Duration;
