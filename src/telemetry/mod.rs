@@ -12,3 +12,4 @@ mod process;
 pub mod repeats;
 mod series;
 mod sink;
+pub mod targets;
