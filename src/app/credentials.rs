@@ -192,7 +192,7 @@ impl Addressee {
         if !asked && self.said.as_ref() == Some(&problems) {
             return;
         }
-        metrics.credential_reload(name, "unreadable");
+        metrics.targets().credential_reload(name, "unreadable");
         if let Some(Finding { place, key, what, remedy }) = problems.list().first() {
             let further = Some(problems.list().len() - 1).filter(|further| *further > 0);
             tracing::error!(

@@ -27,11 +27,14 @@ enum Tone {
 }
 
 fn tone(days_left: i64) -> Tone {
-    match days_left {
-        ..0 => Tone::Ended,
-        0..=ERROR_BEFORE => Tone::Error,
-        0..=WARN_BEFORE => Tone::Warning,
-        _ => Tone::Silent,
+    if days_left < 0 {
+        Tone::Ended
+    } else if days_left <= ERROR_BEFORE {
+        Tone::Error
+    } else if days_left <= WARN_BEFORE {
+        Tone::Warning
+    } else {
+        Tone::Silent
     }
 }
 

@@ -115,7 +115,10 @@ impl CredentialSources {
 impl fmt::Debug for CredentialSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variables: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
-        f.debug_struct("CredentialSources").field("file", &self.file).field("variables", &variables).finish()
+        f.debug_struct("CredentialSources")
+            .field("file", &self.file)
+            .field("variables", &variables)
+            .finish_non_exhaustive()
     }
 }
 

@@ -86,7 +86,7 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     }
     for target in (ops.readiness)() {
         let (expires_at, days_left) = (target.credential_expires_at, target.credential_days_left);
-        ops.metrics.set_target(&target.name, target.problem.is_none(), expires_at, days_left);
+        ops.metrics.targets().set(&target.name, target.problem.is_none(), expires_at, days_left);
         if !target.left_out {
             let (breaker, guard) = (level(target.breaker), target.removals_withheld.is_some());
             ops.metrics.queue().set_protection(&target.name, breaker, guard, target.rate_limit);

@@ -30,7 +30,6 @@ use crate::clock::{Clock, rfc3339};
 use crate::sender::network::crypto_provider;
 use crate::telemetry::metrics::Metrics;
 pub(super) use handshake::{Failure, Secured, is_plain_http, turn_away_plain_http};
-use material::Digest;
 pub use material::{Fault, Files, Material, Problem};
 pub use peer::{Peer, PeerIdentity, San};
 
@@ -39,6 +38,9 @@ const WARN_BEFORE: Duration = Duration::from_hours(30 * 24);
 
 /// How often the files are looked at: 60 s. They are a few KiB; a renewal has days.
 const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often the log says that the certificate ends soon, or has ended.
+const REMIND_EVERY: Duration = Duration::from_hours(24);
 
 /// The largest file that is read, bytes, as when the relay starts.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -142,9 +144,11 @@ impl TlsReload {
         result
     }
 
-    /// Looks at the files every minute for as long as it is polled. Says once what is wrong with them, not every minute.
+    /// Looks at the files every minute for as long as it is polled. Says once what is wrong with them, not every minute,
+    /// and once a day that the certificate ends soon.
     pub(super) async fn watch(self) {
         let mut said = String::new();
+        let mut reminded_at = self.0.clock.now();
         loop {
             self.0.clock.sleep(RELOAD_INTERVAL).await;
             let tls = Arc::clone(&self.0);
@@ -161,6 +165,10 @@ impl TlsReload {
                 }
                 Err(error) => tracing::error!(%error, "looking at the TLS files failed"),
             }
+            if self.0.clock.now() - reminded_at >= REMIND_EVERY {
+                reminded_at = self.0.clock.now();
+                self.0.remind();
+            }
         }
     }
 }
@@ -174,9 +182,9 @@ pub(super) struct Tls {
     config: ArcSwap<ServerConfig>,
     files: Files<PathBuf>,
     policy: ClientCertificates,
-    /// What the files in use held. Held while they are read, so that of two who reload at once the later does not bring
+    /// What the files held. Held while they are read, so that of two who reload at once the later does not bring
     /// back what the earlier read.
-    in_use: Mutex<Digest>,
+    in_use: Mutex<Material>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -194,7 +202,7 @@ impl Tls {
             config: ArcSwap::from_pointee(server_config(material, clock)),
             files: files.clone(),
             policy: *client_certificates,
-            in_use: Mutex::new(material.digest),
+            in_use: Mutex::new(material.clone()),
             metrics,
             clock: clock.clone(),
         };
@@ -220,16 +228,24 @@ impl Tls {
     fn reload(&self) -> Result<Changed, Problem> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let contents = self.files.read()?;
-        if *in_use == contents.digest() {
+        if in_use.digest == contents.digest() {
             return Ok(Changed::Same);
         }
         let material = Material::from_pem(&contents, self.policy).map_err(|faults| self.files.place(faults))?;
         self.config.store(Arc::new(server_config(&material, &self.clock)));
         self.metrics.set_ingest_certificate(material.not_after);
-        *in_use = material.digest;
         material
             .say(self.clock.unix_seconds(), "the TLS files were read again: new connections use what they hold now");
+        *in_use = material;
         Ok(Changed::Replaced)
+    }
+
+    /// Nothing, as long as the certificate is good for longer than [`WARN_BEFORE`].
+    fn remind(&self) {
+        let (in_use, now) = (self.in_use.lock().unwrap_or_else(PoisonError::into_inner), self.clock.unix_seconds());
+        if !matches!(in_use.standing(now), Standing::Good(_)) {
+            in_use.say(now, "connections of chat servers use TLS");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::memory::Pending;
 use super::target::Target;
 use super::{Relay, Remembered};
 use crate::delivery::lifetime;
-use crate::delivery::policy::{self, Later};
+use crate::delivery::policy::{self, Later, Queued};
 use crate::delivery::removal_guard::Ruling;
 use crate::journal::Event;
 use crate::notification::{Notification, PushKind, TargetName};
@@ -118,7 +118,8 @@ impl Relay {
             // Not this notification's doing: the worker asks the same breaker and the same pace.
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
             Some(Stopped::Shutdown) | None => {
-                match policy::later(&run.last.verdict, run.attempts, now, expires_at, fastrand::f64()) {
+                let queued = Queued { attempts: run.attempts, credential_renewed: true, now, expires_at };
+                match policy::later(&run.last.verdict, queued, fastrand::f64()) {
                     Later::At(due_at) => due_at,
                     Later::Settle | Later::Expires | Later::Bury(_) => return None,
                 }

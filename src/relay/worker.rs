@@ -15,7 +15,7 @@ use super::Relay;
 use super::target::Target;
 use super::waiting::subject_of;
 use crate::delivery::breaker::{Pass, Probe};
-use crate::delivery::policy::{self, Later};
+use crate::delivery::policy::{self, Later, Queued};
 use crate::delivery::removal_guard::Ruling;
 use crate::journal::Event;
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
@@ -187,9 +187,10 @@ impl Relay {
         let (now, verdict) = (self.clock.unix(), &attempt.verdict);
         let reason = verdict.reason().unwrap_or_default();
         let ruling = target.rule(attempt, self.clock.now());
-        let later = |verdict: &Verdict| {
-            policy::later(verdict, tried.attempts, now, entry.expires_at, fastrand::f64())
-        };
+        let (attempts, expires_at) = (tried.attempts, entry.expires_at);
+        // A new credential was tried at once, in the same lease.
+        let queued = Queued { attempts, credential_renewed: true, now, expires_at };
+        let later = |verdict: &Verdict| policy::later(verdict, queued, fastrand::f64());
         let decided = match ruling {
             // Delivered when an operator has mended what made the provider refuse so many.
             Ruling::Withheld { .. } => later(&Verdict::TargetBroken { reason }),

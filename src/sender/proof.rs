@@ -25,9 +25,10 @@ impl Proof {
     pub(super) fn of(verdict: &Verdict) -> Self {
         match *verdict {
             // Taken (a gateway in between may take anything), or refused for its device token: by somebody who knows us.
-            Verdict::Delivered | Verdict::Remove { .. } => Self::Accepted,
-            // Google's word for a device token that was never one. It looks at the message after the sender.
-            Verdict::Rejected { reason: "INVALID_ARGUMENT" } => Self::Accepted,
+            // The last is Google's word for one that was never a device token; it looks at the sender first.
+            Verdict::Delivered | Verdict::Remove { .. } | Verdict::Rejected { reason: "INVALID_ARGUMENT" } => {
+                Self::Accepted
+            }
             // Apple's status for credentials, with a word that is new to us.
             Verdict::Rejected { reason: reason @ "other_403" }
             | Verdict::TargetBroken { reason }

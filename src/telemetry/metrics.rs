@@ -19,6 +19,7 @@ use super::log::DroppedLines;
 use super::queue::QueueMetrics;
 use super::repeats::Repeats;
 use super::series::{ByPush, counters, registered};
+use super::targets::Targets;
 use crate::notification::{Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Reason, Verdict};
 
@@ -71,10 +72,7 @@ pub struct Metrics {
     queue: QueueMetrics,
     throttled: IntCounter,
     connections: Connections,
-    target_ready: IntGaugeVec,
-    credential_expires: IntGaugeVec,
-    credential_expires_days: IntGaugeVec,
-    credential_reloads: IntCounterVec,
+    targets: Targets,
 }
 
 impl Metrics {
@@ -188,23 +186,7 @@ impl Metrics {
             queue: QueueMetrics::register(r),
             throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: Connections::register(r),
-            target_ready: gauges("pushrelay_target_ready", "1 if nothing keeps the target from delivering", "target"),
-            credential_expires: gauges(
-                "pushrelay_credential_expires_timestamp_seconds",
-                "When the target's certificate ends, seconds after the Unix epoch; absent for keys, which do not end",
-                "target",
-            ),
-            credential_expires_days: gauges(
-                "pushrelay_credential_expires_days",
-                "Whole days until the target's certificate ends, negative after it; absent for keys, which do not end",
-                "target",
-            ),
-            credential_reloads: counters(
-                r,
-                "pushrelay_credential_reloads_total",
-                "New credentials of targets by what became of them",
-                &["target", "result"],
-            ),
+            targets: Targets::register(r),
             registry,
         }
     }
@@ -316,24 +298,9 @@ impl Metrics {
         self.in_flight.set(whole(requests as u64));
     }
 
-    /// What is known of a target. Set when somebody looks, so that it cannot be stale. `expires_at`: seconds after the
-    /// Unix epoch. `days_left`: whole days until then, negative after it.
-    pub fn set_target(&self, target: &TargetName, ready: bool, expires_at: Option<u64>, days_left: Option<i64>) {
-        self.target_ready.with_label_values(&[target.as_str()]).set(i64::from(ready));
-        for (gauge, value) in
-            [(&self.credential_expires, expires_at.map(whole)), (&self.credential_expires_days, days_left)]
-        {
-            match value {
-                Some(value) => gauge.with_label_values(&[target.as_str()]).set(value),
-                // A key has taken the certificate's place. Fails if there never was one.
-                None => drop(gauge.remove_label_values(&[target.as_str()])),
-            }
-        }
-    }
-
-    /// New credentials of a target were looked at: `swapped`, `refused`, `unreadable` or `unknown`.
-    pub fn credential_reload(&self, target: &TargetName, result: &'static str) {
-        self.credential_reloads.with_label_values(&[target.as_str(), result]).inc();
+    /// What is known of the targets besides their attempts.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// The counts of connections of one listener, `ingest` or `ops`.

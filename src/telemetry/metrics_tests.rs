@@ -180,8 +180,8 @@ fn an_attempt_counts_by_target_and_verdict_and_lands_in_its_providers_histogram(
 #[test]
 fn a_target_shows_whether_it_can_deliver_and_when_its_certificate_ends() {
     let metrics = Metrics::without_process("x");
-    metrics.set_target(&TargetName::new("apple_rn"), false, Some(1_800_000_000), Some(-3));
-    metrics.set_target(&TargetName::new("android_rn"), true, None, None);
+    metrics.targets().set(&TargetName::new("apple_rn"), false, Some(1_800_000_000), Some(-3));
+    metrics.targets().set(&TargetName::new("android_rn"), true, None, None);
     assert_eq!(
         samples(&metrics, "pushrelay_target_ready{"),
         ["pushrelay_target_ready{target=\"android_rn\"} 1", "pushrelay_target_ready{target=\"apple_rn\"} 0"]
@@ -195,7 +195,7 @@ fn a_target_shows_whether_it_can_deliver_and_when_its_certificate_ends() {
         ["pushrelay_credential_expires_days{target=\"apple_rn\"} -3"]
     );
     // A key takes the certificate's place.
-    metrics.set_target(&TargetName::new("apple_rn"), true, None, None);
+    metrics.targets().set(&TargetName::new("apple_rn"), true, None, None);
     for name in ["pushrelay_credential_expires_timestamp_seconds{", "pushrelay_credential_expires_days{"] {
         assert!(samples(&metrics, name).is_empty(), "{name}");
     }

@@ -13,3 +13,4 @@ pub mod queue;
 pub mod repeats;
 mod series;
 mod sink;
+pub mod targets;

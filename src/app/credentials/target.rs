@@ -101,7 +101,7 @@ impl Target {
         }
         let (settings, sender) = match self.set_up(&offer.settings) {
             Ok(made) => made,
-            Err(problem) => return self.refuse(offer, "not_usable", Some(problem)),
+            Err(problem) => return self.refuse(offer, "not_usable", Some(&problem)),
         };
         let mut was_said = false;
         loop {
@@ -109,11 +109,11 @@ impl Target {
             match next(proof, self.relay.is_credential_useless(&self.in_use.name)) {
                 Next::Swap => return self.swap(settings, sender, offer, None),
                 Next::SwapUntried(reason) => return self.swap(settings, sender, offer, Some(reason)),
-                Next::Refuse(reason) => return self.refuse(offer, reason, sender.credential_problem()),
+                Next::Refuse(reason) => return self.refuse(offer, reason, sender.credential_problem().as_deref()),
                 Next::AskAgain(reason) => {
                     if !was_said {
                         was_said = true;
-                        self.metrics.credential_reload(&self.in_use.name, "unknown");
+                        self.metrics.targets().credential_reload(&self.in_use.name, "unknown");
                         tracing::warn!(
                             target = self.in_use.name.as_str(),
                             file = offer.file,
@@ -142,7 +142,7 @@ impl Target {
         let expires_at = sender.credential_expires_at();
         let expires = expires_at.map(rfc3339);
         self.relay.replace_sender(&self.in_use.name, sender);
-        self.metrics.credential_reload(&self.in_use.name, "swapped");
+        self.metrics.targets().credential_reload(&self.in_use.name, "swapped");
         match untried {
             None => tracing::info!(
                 target,
@@ -166,8 +166,8 @@ impl Target {
         self.refused = None;
     }
 
-    fn refuse(&mut self, offer: &Offer, reason: &'static str, problem: Option<String>) {
-        self.metrics.credential_reload(&self.in_use.name, "refused");
+    fn refuse(&mut self, offer: &Offer, reason: &'static str, problem: Option<&str>) {
+        self.metrics.targets().credential_reload(&self.in_use.name, "refused");
         tracing::error!(
             target = self.in_use.name.as_str(),
             file = offer.file,
