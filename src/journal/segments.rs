@@ -90,18 +90,15 @@ impl Segments {
     }
 
     fn failed(&mut self, error: &io::Error, lost: u64) {
-        match &mut self.failing {
-            Some(missing) => *missing += lost,
-            None => {
-                tracing::error!(
-                    directory = %self.settings.directory.display(),
-                    %error,
-                    "the journal cannot be written: notifications are delivered as ever, but `pushrelay trace` will not know \
-                     of them; make the directory writable or give it room"
-                );
-                self.failing = Some(lost);
-            }
+        if self.failing.is_none() {
+            tracing::error!(
+                directory = %self.settings.directory.display(),
+                %error,
+                "the journal cannot be written: notifications are delivered as ever, but `pushrelay trace` will not know of \
+                 them; make the directory writable or give it room"
+            );
         }
+        *self.failing.get_or_insert(0) += lost;
     }
 
     fn try_append(&mut self, lines: &[u8], written: &mut usize) -> io::Result<()> {

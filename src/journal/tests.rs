@@ -192,7 +192,7 @@ fn a_new_run_continues_where_the_last_one_broke_off_within_a_line() {
     let file = folder.path().join("1800000000.jsonl");
     let mut text = fs::read_to_string(&file).unwrap();
     let torn = text.len() - 20;
-    text.extend(text.clone()[..torn].chars());
+    text.push_str(&text.clone()[..torn]);
     fs::write(&file, &text).unwrap();
     assert_eq!(events(folder.path(), "ack-1"), ["ended"]);
 

@@ -413,3 +413,6 @@ mod reload;
 
 #[path = "enrolment.rs"]
 mod enrolment;
+
+#[path = "trace.rs"]
+mod trace;

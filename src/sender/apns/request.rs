@@ -125,7 +125,7 @@ fn once(mut value: HeaderValue) -> HeaderValue {
 impl Prepared {
     /// The head of one attempt.
     pub(super) fn head(&self, authorization: Option<&HeaderValue>) -> Request<()> {
-        let mut headers = HeaderMap::with_capacity(if self.wishes.is_some() { 7 } else { 5 });
+        let mut headers = HeaderMap::with_capacity(if self.wishes.is_some() { 7 } else { 6 });
         headers.insert(APNS_TOPIC, self.topic.clone());
         headers.insert(APNS_PUSH_TYPE, push_type(self.push_type));
         let is_normal = self.wishes.as_ref().is_some_and(|wishes| wishes.is_normal);
@@ -133,10 +133,8 @@ impl Prepared {
         if let Some(expiration) = self.expiration {
             headers.insert(APNS_EXPIRATION, once(expiration.into()));
         }
-        if let Some(wishes) = &self.wishes {
-            if let Some(collapse_id) = &wishes.collapse_id {
-                headers.insert(APNS_COLLAPSE_ID, collapse_id.clone());
-            }
+        if let Some(collapse_id) = self.wishes.as_ref().and_then(|wishes| wishes.collapse_id.as_ref()) {
+            headers.insert(APNS_COLLAPSE_ID, collapse_id.clone());
         }
         headers.insert(APNS_ID, id_header(self.id));
         if let Some(authorization) = authorization {
