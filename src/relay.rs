@@ -198,9 +198,7 @@ impl Relay {
                         self.attempt(target, sender, prepared, subject, &deadline, kept.is_some()).await
                     };
                     match kept.take().filter(|_| run.may_wait()) {
-                        Some(kept) => {
-                            Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await
-                        }
+                        Some(kept) => Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await,
                         None => self.settle(target, subject, &run, pending.take()),
                     }
                 }
@@ -394,7 +392,8 @@ impl Relay {
         let left_out = self.left_out.iter().map(|left_out| TargetReadiness::left_out(left_out, LEFT_OUT_PROBLEM));
         let stats = self.queue.as_ref().map(Queue::stats);
         let waiting = |target: &Target| stats.as_ref().map(|stats| self.waiting(stats, &target.name));
-        let mut all: Vec<_> = self.targets.values().map(|target| target.readiness(waiting(target))).chain(left_out).collect();
+        let mut all: Vec<_> =
+            self.targets.values().map(|target| target.readiness(waiting(target))).chain(left_out).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

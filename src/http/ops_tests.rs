@@ -152,7 +152,7 @@ async fn a_scrape_shows_each_target_as_it_is_now() {
 
 #[tokio::test]
 async fn metrics_that_nobody_wants_are_a_path_like_any_that_is_not_there() {
-    let (server, _) = serving_as(vec![], Compatibility::Strict, false, false).await;
+    let (server, _) = serving_as(vec![], Compatibility::Strict, false).await;
     let missing = get(&server, "/nothing").await;
     for request in ["GET", "HEAD", "POST"] {
         let reply = server.ask(&format!("{request} /metrics HTTP/1.1\r\nhost: x\r\n\r\n")).await;

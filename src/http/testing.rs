@@ -174,3 +174,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         matches!(self.stream.read_buf(&mut self.read).await, Ok(1..))
     }
 }
+
+/// How a relay delivers, but for how hard it tries.
+pub(super) fn relay_settings(delivery: crate::delivery::DeliverySettings) -> crate::relay::RelaySettings {
+    crate::relay::RelaySettings {
+        compatibility: crate::notification::Compatibility::Improved,
+        delivery,
+        memory: None,
+        lifetimes: crate::delivery::lifetime::LifetimeSettings {
+            message: LONG,
+            call: LONG,
+            badge: LONG,
+            session: LONG,
+        },
+        breaker: crate::delivery::breaker::BreakerSettings { failures: 0, first_pause: LONG, longest_pause: LONG },
+        removal_guard: None,
+    }
+}

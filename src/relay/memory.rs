@@ -385,7 +385,8 @@ impl Pending<'_> {
         let memory = self.memory;
         let Some(Named { identity, ack, claimed }) = self.named.take() else { return };
         // What is on disk is dealt with: a repeat must not go there a second time.
-        let kept = if *outcome == Outcome::Queued || is_remembered(verdict) { memory.texts.number(outcome) } else { None };
+        let kept =
+            if *outcome == Outcome::Queued || is_remembered(verdict) { memory.texts.number(outcome) } else { None };
         // First of all: the phone may have the push already. A receipt that overtakes this is unknown; it would have to make
         // its way over the chat server faster than the provider's answer came here.
         let mut early = match acknowledged_by {

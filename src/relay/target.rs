@@ -247,5 +247,7 @@ fn withholding(guard: &RemovalGuard, now: Instant) -> Option<String> {
     let active = state.active?;
     let Cause { cause, remedy } = likely_cause(active.reason);
     let (ambiguous, decided, reason) = (state.ambiguous, state.decided, active.reason);
-    Some(format!("{ambiguous} of {decided} device tokens were said to be dead of late ({reason}), which is not believed: {cause}; {remedy}"))
+    Some(format!(
+        "{ambiguous} of {decided} device tokens were said to be dead of late ({reason}), which is not believed: {cause}; {remedy}"
+    ))
 }

@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn the_caller_is_told_what_an_operator_can_act_on() {
         let told = |verdict: Verdict, platform| {
-            let run = Run { last: attempt(verdict, true), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
+            let run =
+                Run { last: attempt(verdict, true), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
             match outcome(&run, platform, &TargetName::new("apple_rn")) {
                 Outcome::Failed { text } => text.into_owned(),
                 other => format!("{other:?}"),
@@ -222,13 +223,19 @@ mod tests {
             ),
         ];
         for (verdict, answered, platform, text, reason) in table {
-            let run = Run { last: attempt(verdict, answered), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
+            let run = Run {
+                last: attempt(verdict, answered),
+                attempts: 3,
+                elapsed: Duration::from_millis(3_240),
+                stopped: None,
+            };
             let outcome = reference_outcome(outcome(&run, platform, &TargetName::new("x")), &run, platform);
             assert_eq!(outcome, Outcome::Failed { text: text.into() });
             assert_eq!(reference_reason(&run, platform), Some(reason));
         }
         for outcome in [Outcome::Delivered, Outcome::Remove] {
-            let run = Run { last: attempt(Verdict::Delivered, true), attempts: 1, elapsed: Duration::ZERO, stopped: None };
+            let run =
+                Run { last: attempt(Verdict::Delivered, true), attempts: 1, elapsed: Duration::ZERO, stopped: None };
             assert_eq!(reference_outcome(outcome.clone(), &run, apple), outcome);
         }
     }

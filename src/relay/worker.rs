@@ -262,19 +262,10 @@ impl Relay {
         self.metrics.queue().settled(&target.name, word, 1);
         let text = if word == "expired" { TOO_LATE } else { GIVEN_UP };
         let outcome = Outcome::Failed { text: text.into() };
-        log::notification_line(
-            &Subject::of(&entry.notification),
-            &self.ending(&outcome, Some(reason), entry, tried),
-        );
+        log::notification_line(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
     }
 
-    fn ending<'a>(
-        &self,
-        outcome: &'a Outcome,
-        reason: Option<Reason>,
-        entry: &Leased,
-        tried: &Tried,
-    ) -> Ending<'a> {
+    fn ending<'a>(&self, outcome: &'a Outcome, reason: Option<Reason>, entry: &Leased, tried: &Tried) -> Ending<'a> {
         let took = self.clock.unix().saturating_sub(entry.accepted_at);
         Ending { outcome, reason, observed: None, attempts: tried.attempts, took }
     }

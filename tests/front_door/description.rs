@@ -238,7 +238,10 @@ async fn the_requests_in_it_are_understood() {
             let headers = if path == NOTIFICATIONS { servers.headers(BOT, &id, &body) } else { vec![] };
             let said = ask_with(&description, &scene, path, &headers, body.clone()).await;
             if path == NOTIFICATIONS {
-                assert!(said.body.contains(r#""counts":{"delivered":0,"failed":0,"queued":0,"unregistered":0}"#), "{said:?}");
+                assert!(
+                    said.body.contains(r#""counts":{"delivered":0,"failed":0,"queued":0,"unregistered":0}"#),
+                    "{said:?}"
+                );
                 assert!(!said.body.contains("failed\",") && said.body.contains("\"delivered\"}"), "{body}: {said:?}");
             } else {
                 assert_eq!(said.body, r#"{"status":"OK"}"#, "{body}");

@@ -123,7 +123,11 @@ async fn a_program_has_the_limits_of_its_server() {
 
     let program = Program::with(WebhookSigningKey::generate_symmetric(), "", "daily_quota = 3").await;
     let (code, answer) = program.notify("m-1", &alert(&(0..5).map(apple_token).collect::<Vec<_>>())).await;
-    assert_eq!((code, &answer["counts"]), (200, &json!({"delivered": 3, "queued": 0, "unregistered": 0, "failed": 2})), "{answer}");
+    assert_eq!(
+        (code, &answer["counts"]),
+        (200, &json!({"delivered": 3, "queued": 0, "unregistered": 0, "failed": 2})),
+        "{answer}"
+    );
     let failed = answer["results"].as_array().unwrap().iter().find(|result| result["status"] == "failed").unwrap();
     assert_eq!((&failed["reason"], &failed["retryable"]), (&json!("daily_quota"), &json!(true)));
 }

@@ -116,7 +116,7 @@ fn removal() -> Attempt {
 }
 
 fn rejected(answered: bool) -> Attempt {
-    Attempt { verdict: Verdict::Rejected { reason: "PayloadTooLarge" }, answered }
+    Attempt { verdict: Verdict::Rejected { reason: "PayloadTooLarge" }, answered, provider_id: None }
 }
 
 fn take(breaker: &Breaker, clock: &Clock, step: Step) {

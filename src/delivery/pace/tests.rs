@@ -4,7 +4,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const DELIVERED: Attempt = Attempt { verdict: Verdict::Delivered, answered: true };
+const DELIVERED: Attempt = Attempt { verdict: Verdict::Delivered, answered: true, provider_id: None };
 
 fn refused(after_seconds: Option<u64>, scope: Scope) -> Attempt {
     let after = after_seconds.map(Duration::from_secs);
@@ -65,7 +65,8 @@ fn one_phone_that_gets_too_much_does_not_hold_the_others_back() {
 #[test]
 fn what_was_never_sent_says_nothing_about_the_quota() {
     let (pace, now) = busy(10, Instant::now());
-    let unsent = Attempt { verdict: Verdict::Rejected { reason: "PayloadTooLarge" }, answered: false };
+    let unsent =
+        Attempt { verdict: Verdict::Rejected { reason: "PayloadTooLarge" }, answered: false, provider_id: None };
     for _ in 1..IN_A_ROW {
         pace.record(&quota(60), now);
         pace.record(&unsent, now);

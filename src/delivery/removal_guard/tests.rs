@@ -10,14 +10,18 @@ fn guard(start: Instant) -> RemovalGuard {
 }
 
 const fn ambiguous() -> Attempt {
-    Attempt { verdict: Verdict::Remove { reason: "BadDeviceToken", ambiguous: true }, answered: true }
+    Attempt {
+        verdict: Verdict::Remove { reason: "BadDeviceToken", ambiguous: true },
+        answered: true,
+        provider_id: None,
+    }
 }
 
 const fn dead() -> Attempt {
-    Attempt { verdict: Verdict::Remove { reason: "Unregistered", ambiguous: false }, answered: true }
+    Attempt { verdict: Verdict::Remove { reason: "Unregistered", ambiguous: false }, answered: true, provider_id: None }
 }
 
-const DELIVERED: Attempt = Attempt { verdict: Verdict::Delivered, answered: true };
+const DELIVERED: Attempt = Attempt { verdict: Verdict::Delivered, answered: true, provider_id: None };
 
 /// So many of them at so many seconds after the start, and how many of those are withheld.
 type Step = (u64, u32, Attempt, u64);

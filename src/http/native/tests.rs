@@ -195,9 +195,10 @@ mod through_the_relay {
     use crate::admission::{Admission, AdmissionSettings, AuthMode, Caller};
     use crate::clock::Clock;
     use crate::config;
-    use crate::relay::Relay;
+    use crate::relay::{Relay, RelaySettings, When};
     use crate::sender::Sender;
     use crate::sender::apns::KeysInUse;
+    use crate::shutdown::Shutdown;
     use crate::simulator::{Credentials, Provider, Simulator, SimulatorSettings};
 
     struct Stage {
@@ -252,11 +253,19 @@ mod through_the_relay {
             let relay = Arc::new(Relay::new(
                 senders,
                 vec![],
-                settings.compatibility,
-                settings.delivery,
-                settings.memory,
+                RelaySettings {
+                    compatibility: settings.compatibility,
+                    delivery: settings.delivery,
+                    memory: settings.memory,
+                    lifetimes: settings.lifetimes,
+                    breaker: settings.breaker,
+                    removal_guard: settings.removal_guard,
+                },
+                None,
+                None,
                 clock.clone(),
                 Arc::clone(&metrics),
+                Shutdown::new(),
             ));
             let open = AdmissionSettings {
                 mode: AuthMode::Off,
@@ -286,11 +295,11 @@ mod through_the_relay {
                     Ok(|notification, within| {
                         relay.report(
                             admission.admit(caller, notification, |_| false).expect("everybody is let in"),
-                            within,
+                            When::Now(within),
                         )
                     })
                 };
-                send(&gate, &native, &own_metrics, "chat-1", request.into_body(), verify, admit).await
+                send(&gate, &native, &own_metrics, "chat-1", false, request.into_body(), verify, admit).await
             };
             let server = Server::start(Router::new().route(NOTIFICATIONS, post(handler))).await;
             Self { simulator, server, metrics, _folder: folder }
