@@ -23,7 +23,7 @@ pub enum OpenError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         what: String,
     },
     /// A database, and not a queue.
@@ -72,14 +72,14 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
-    /// Anything else that SQLite says.
+    /// Anything else that `SQLite` says.
     #[error(
         "{path} cannot be opened: {what}; it must be on a local disk, and readable and writable for the user that runs the relay"
     )]
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         what: String,
     },
 }
@@ -119,7 +119,7 @@ pub enum QueueError {
     /// The disk, or another process that holds the file for too long.
     #[error("the queue could not be written: {what}; see to the disk that holds it")]
     Disk {
-        /// What SQLite says.
+        /// What `SQLite` says.
         what: String,
     },
     /// The queue has been closed.
@@ -139,7 +139,7 @@ impl From<&rusqlite::Error> for QueueError {
 /// Why the command line's work on the queue was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// SQLite.
+    /// `SQLite`.
     #[error("the queue could not be read or changed: {what}; nothing was changed")]
     Database {
         /// What it says.

@@ -24,7 +24,7 @@ impl fmt::Debug for DeviceKey {
 
 /// The first 32 bits in hexadecimal: enough to see that two entries are for the same device, and nothing about which.
 pub(super) fn shown(key: &[u8]) -> String {
-    key.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:08x}", u32::from_be_bytes(key.first_chunk().copied().unwrap_or_default()))
 }
 
 /// The file's key.

@@ -1,4 +1,4 @@
-//! The durable queue: what survives a crash. It keeps notifications on disk (SQLite, one file), hands out what is due, and
+//! The durable queue: what survives a crash. It keeps notifications on disk (`SQLite`, one file), hands out what is due, and
 //! forgets what is settled, expired or made pointless by a later one; and it keeps late verdicts until they are told.
 //!
 //! It decides nothing about when to try again (callers pass times), makes no attempts, and knows no provider. Whoever

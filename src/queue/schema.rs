@@ -13,7 +13,7 @@ use super::keys::{Hashes, KEY_BYTES};
 /// The queue's name in its directory.
 pub const FILE_NAME: &str = "queue.sqlite3";
 
-/// The lock's name beside it. A file of its own: SQLite's locks belong to SQLite.
+/// The lock's name beside it. A file of its own: `SQLite`'s locks belong to `SQLite`.
 const LOCK_NAME: &str = "queue.lock";
 
 /// `PRAGMA application_id`, "PRLQ": tells a queue from another program's database.

@@ -124,6 +124,7 @@ impl Writer {
 
     fn sweep(&mut self) -> rusqlite::Result<()> {
         self.next_sweep = self.clock.unix() + SWEEP_EVERY;
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over its lifetimes")]
         self.within(|changes| changes.sweep())?;
         // One step gives one page back.
         let mut statement =
