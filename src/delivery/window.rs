@@ -13,7 +13,8 @@ const PARTS: usize = 10;
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
-    part: Duration,
+    /// Milliseconds, never 0.
+    part_ms: u64,
     /// Each holds the number of its part (upper half) and what was counted in it (lower half) in one word, so that nobody
     /// adds to a part that somebody else is just clearing. Four thousand million in one part of at most 6 min are out of
     /// reach; parts of a tenth of a second are numbered for 13 years.
@@ -22,8 +23,8 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(length: Duration, now: Instant) -> Self {
-        let part = (length / 10).max(Duration::from_millis(100));
-        Self { start: now, part, counts: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let tenth = u64::try_from(length.as_millis() / 10).unwrap_or(u64::MAX);
+        Self { start: now, part_ms: tenth.max(100), counts: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     /// One more. One load and one addition, but for the first of each part.
@@ -51,7 +52,7 @@ impl Window {
     /// How many there were per second. Over a second at least, so that a first one is no rush.
     pub(super) fn per_second(&self, now: Instant) -> f64 {
         let since_start = now.saturating_duration_since(self.start).as_secs_f64();
-        let part = self.part.as_secs_f64();
+        let part = self.part().as_secs_f64();
         // The nine parts that are over and what has passed of the tenth.
         let covered = since_start.min(9.0 * part + since_start % part);
         self.sum(now) as f64 / covered.max(1.0)
@@ -59,13 +60,15 @@ impl Window {
 
     /// The length of one part.
     pub(super) fn part(&self) -> Duration {
-        self.part
+        Duration::from_millis(self.part_ms)
     }
 
+    /// From 1, so that a word of zeros is a part that is over.
     fn part_at(&self, now: Instant) -> u64 {
-        let parts = now.saturating_duration_since(self.start).as_nanos() / self.part.as_nanos();
-        // From 1, so that a word of zeros is a part that is over.
-        u64::try_from(parts).unwrap_or(u64::MAX).saturating_add(1).min(u64::from(u32::MAX))
+        let passed = now.saturating_duration_since(self.start);
+        // Not `as_millis`, whose 128 bits are slow to divide: this runs for each push.
+        let milliseconds = passed.as_secs().saturating_mul(1_000).saturating_add(passed.subsec_millis().into());
+        (milliseconds / self.part_ms).saturating_add(1).min(u32::MAX.into())
     }
 
     fn slot(&self, part: u64) -> &AtomicU64 {
