@@ -11,6 +11,7 @@ use url::Url;
 use super::Failure;
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::WebhookSigningKey;
+use crate::cli::output::print;
 use crate::private::Private;
 
 /// Longest server id, characters. Mattermost's have 26, UUIDs 36.
@@ -89,14 +90,13 @@ fn relay_url(text: &str) -> Result<Url, String> {
 }
 
 impl Keygen {
-    #[allow(clippy::print_stdout, reason = "keys, or where they are, are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let made = Made::new(self.kind);
         match &self.out {
-            None => print!("{}", self.everything(&made).expose()),
+            None => print(format_args!("{}", self.everything(&made).expose()))?,
             Some(folder) => {
                 self.write(&made, folder)?;
-                print!("{}", self.where_it_is(&made, folder));
+                print(format_args!("{}", self.where_it_is(&made, folder)))?;
             }
         }
         Ok(())

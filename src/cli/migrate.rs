@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
+use crate::cli::output::{print, remark};
 use crate::config;
 
 /// Turn a configuration of mattermost-push-proxy into a pushrelay.toml.
@@ -26,17 +27,16 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the result is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let directory = std::env::current_dir()
             .map_err(|error| Failure::running(format!("cannot tell the working directory: {error}")))?;
         let migrated = config::migrate(&self.file, &directory).map_err(Failure::configuration)?;
-        print!("{}", migrated.toml);
+        print(format_args!("{}", migrated.toml))?;
         for warning in &migrated.warnings {
-            eprintln!("warning: {warning}");
+            remark(format_args!("warning: {warning}"));
         }
         if migrated.holds_a_secret {
-            eprintln!("pushrelay: a password is in what was printed: keep it readable to the relay only (chmod 600)");
+            remark("pushrelay: a password is in what was printed: keep it readable to the relay only (chmod 600)");
         }
         Ok(())
     }

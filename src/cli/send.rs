@@ -10,6 +10,7 @@ use url::{Host, Url};
 use super::Failure;
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::{WebhookSigningKey, sign};
+use crate::cli::output::say;
 use crate::clock::Clock;
 use crate::notification::DeviceToken;
 use crate::private::Private;
@@ -73,7 +74,6 @@ pub(super) struct Send {
 }
 
 impl Send {
-    #[allow(clippy::print_stdout, reason = "the answer is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         if !self.token.is_ascii() {
             return Err(Failure::running(
@@ -99,7 +99,7 @@ impl Send {
         };
         let signer = webhook_key.as_ref().map(|key| WholeSigner { key, server_id: &self.server_id });
         let answer = super::block_on(post(&self.url, &push.body(key.as_ref()), signer))?;
-        println!("{answer}");
+        say(format_args!("{answer}"))?;
         if answer.is_ok() {
             Ok(())
         } else if answer.status == "REMOVE" {
@@ -261,7 +261,7 @@ pub(super) async fn post(relay: &Url, body: &Value, signer: Option<WholeSigner<'
 }
 
 /// An error with what caused it: `reqwest` alone says little more than "error sending request".
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -278,7 +278,7 @@ fn address(relay: &Url) -> Result<Url, url::ParseError> {
     base.join("api/v1/send_push")
 }
 
-fn is_this_machine(url: &Url) -> bool {
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),

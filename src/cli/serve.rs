@@ -29,7 +29,7 @@ directory of chat servers (servers_directory) again."
 )]
 pub(super) struct Serve {
     /// The configuration file; without one, the environment says it all.
-    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Failure, demo, signals};
 use crate::admission::signing::SigningKey;
+use crate::cli::output::say;
 use crate::shutdown::Shutdown;
 use crate::simulator::{Credentials, Simulator, SimulatorSettings};
 
@@ -49,7 +50,6 @@ pub(super) struct Simulate {
 }
 
 impl Simulate {
-    #[allow(clippy::print_stdout, reason = "addresses and next steps are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         super::block_on(async move {
             let shutdown = Shutdown::new();
@@ -71,16 +71,16 @@ impl Simulate {
 
             let folder = self.folder.display();
             let (_, token) = demo::DEVICES[0];
-            println!("APNs        https://localhost:{}", simulator.apns_address().port());
-            println!("FCM, OAuth  https://localhost:{}", simulator.fcm_address().port());
-            println!("Inbox       http://{}/", simulator.inbox_address());
-            println!("\nNow run a relay in front of it, and send to it:\n");
-            println!("  pushrelay serve --config {folder}/{}", demo::CONFIGURATION);
-            println!(
+            say(format_args!("APNs        https://localhost:{}", simulator.apns_address().port()))?;
+            say(format_args!("FCM, OAuth  https://localhost:{}", simulator.fcm_address().port()))?;
+            say(format_args!("Inbox       http://{}/", simulator.inbox_address()))?;
+            say(format_args!("\nNow run a relay in front of it, and send to it:\n"))?;
+            say(format_args!("  pushrelay serve --config {folder}/{}", demo::CONFIGURATION))?;
+            say(format_args!(
                 "  pushrelay send --platform apple_rn-v2 --token {token} --server-id {} --key {folder}/server.pem",
                 demo::SERVER_ID
-            );
-            println!("\nCtrl-C ends the simulator.");
+            ))?;
+            say(format_args!("\nCtrl-C ends the simulator."))?;
 
             shutdown.begun().await;
             tokio::select! {

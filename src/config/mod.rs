@@ -8,6 +8,7 @@
 
 mod document;
 mod edge;
+mod effective;
 mod environment;
 mod files;
 mod finding;
@@ -16,6 +17,7 @@ mod kind;
 mod known;
 mod manual;
 mod migrate;
+mod probe;
 mod proxy;
 mod reference;
 mod server_file;
@@ -33,12 +35,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use document::Document;
+pub use effective::{Effective, Wanted, effective};
 use finding::Findings;
 pub use finding::{Finding, Place, Problems};
 use keys::Group;
 pub use known::{ChangeError, KnownServer, KnownServers, authorities};
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
+pub use probe::{ProbeAddress, probe_address};
 pub use server_file::{Edit, EditError, NewServer};
 use servers::Registered;
 pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
@@ -110,16 +114,17 @@ pub fn load(
 ) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let file = file.map(reference::find);
-    let settings = build(file.as_deref(), environment, &mut findings);
+    let built = build(file.as_deref(), environment, &mut findings);
     let warnings = findings.finish()?;
-    Ok(Loaded { settings: settings.expect("whoever builds nothing reports why"), warnings, file })
+    let (_, settings) = built.expect("whoever builds nothing reports why");
+    Ok(Loaded { settings, warnings, file })
 }
 
 fn build(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     findings: &mut Findings,
-) -> Option<Settings> {
+) -> Option<(Document, Settings)> {
     let Some(mut document) = read(file, findings) else {
         // The variables can be checked all the same.
         environment::apply(&mut Document::empty(&Place::Nowhere), environment, findings);
@@ -134,7 +139,7 @@ fn build(
     if let Some(file) = file {
         warn_of_open_secrets(file, &document, directory, findings);
     }
-    Some(settings)
+    Some((document, settings))
 }
 
 /// What a file holds, without a byte order mark. `remedy` is for one that cannot be read.

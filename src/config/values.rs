@@ -171,7 +171,8 @@ impl<'a> Values<'a> {
         })
     }
 
-    fn resolve(&self, place: &Place, path: &str) -> PathBuf {
+    /// A path that was given there, relative to the working directory if it is relative at all.
+    pub(super) fn resolve(&self, place: &Place, path: &str) -> PathBuf {
         match place {
             Place::Variable(_) => PathBuf::from(path),
             _ => self.directory.join(path),
@@ -186,6 +187,11 @@ impl<'a> Values<'a> {
     /// The path that a key gives, relative to the working directory if it is relative at all. Nothing is opened.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         Some(self.resolve(&self.place(name), self.text(name)?))
+    }
+
+    /// The value that holds, given or not.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.by_name.get(name)
     }
 
     /// The content of the file that a key names. Reports what keeps it from being read.
