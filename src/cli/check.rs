@@ -15,8 +15,12 @@ use crate::sender::apns::KeysInUse;
 /// Check a configuration without starting anything.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reports every problem at once, with its place and a remedy, and exits with 78 if there is one. Keys, certificates and
-service accounts are read and tried. No provider is asked: a key that Apple has revoked still looks right here.")]
+Reports every problem at once, with its place and a remedy, and exits with 78 if there is one. Keys,
+certificates and service accounts are read and tried. No provider is asked: a key that Apple has
+revoked still looks right here.
+
+Example:
+  pushrelay check --config /etc/pushrelay/pushrelay.toml")]
 pub(super) struct Check {
     /// The configuration file; without one, the environment says it all.
     #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]

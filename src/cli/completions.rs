@@ -7,11 +7,10 @@ use super::Failure;
 use super::output::print;
 
 /// Print what a shell needs to complete commands and options.
-///
-/// The script is made from this program's own command line: print it again after an update.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Put the script where the shell looks for it, and open a new shell.
+Put the script where the shell looks for it, and open a new shell. It is made from this program's
+own command line: print it again after an update.
 
 Examples:
   pushrelay completions bash > ~/.local/share/bash-completion/completions/pushrelay

@@ -9,11 +9,11 @@ use super::output::{print, say};
 use crate::config::{self, Wanted};
 
 /// See what a configuration comes to.
-///
-/// A setting comes from the file, from a variable that beats it, or from the default. `pushrelay config print` shows for
-/// every key which of them holds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+A setting comes from the file, from a variable that beats it, or from the default. `pushrelay config
+print` shows for every key which of them holds.
+
 Examples:
   pushrelay config print --config pushrelay.toml
   pushrelay config print --changed")]
@@ -28,11 +28,11 @@ enum Command {
 }
 
 /// Print every setting with its value and who says so.
-///
-/// Reads and checks what `pushrelay serve` would read, starts nothing, and prints TOML that can be read again. Nothing secret
-/// is in it: where \"(set)\" stands, a value was given and is not shown.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Reads and checks what `pushrelay serve` would read, starts nothing, and prints TOML that can be read
+again. Nothing secret is in it: where \"(set)\" stands, a value was given and is not shown.
+
 Behind each value stands where it comes from: a file with its line, a variable, or `default`. Chat
 servers with files of their own are among them, each with its file. Relative paths are printed as
 absolute ones. A JSON file of mattermost-push-proxy is shown as what it means.

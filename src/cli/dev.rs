@@ -25,8 +25,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// See a push arrive: relay and simulators in one process, no account and no file needed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything runs on this machine, with credentials made up for this run and removed at its end. Open the printed inbox
-address in a browser to see what phones would show. Press Ctrl-C to stop.")]
+Everything runs on this machine, with credentials made up for this run and removed at its end. Open
+the printed inbox address in a browser to see what phones would show. Press Ctrl-C to stop.
+
+Examples:
+  pushrelay dev
+  pushrelay dev --listen 127.0.0.1:0 --inbox 127.0.0.1:0      on any free ports")]
 pub(super) struct Dev {
     /// Where the relay listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8066")]

@@ -22,11 +22,12 @@ const MAX_BODY: usize = 1 << 20;
 const LONGEST_REASON: usize = 300;
 
 /// Ask a running relay whether it lives, or whether it can deliver.
-///
-/// Prints one line and ends with 0 if all is well and with 1 if not, whatever the reason: made for HEALTHCHECK in images,
-/// which have no shell. It finds the relay by the configuration that the relay was started with.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Prints one line and ends with 0 if all is well and with 1 if not, whatever the reason: made for
+HEALTHCHECK in images that have no shell. Without --url it finds the relay by the configuration that
+the relay was started with, of which it reads only the addresses.
+
 The address is ops.listen if the configuration (or PUSHRELAY_OPS__LISTEN) names one, and listen
 otherwise; without a configuration 127.0.0.1:8066. An address such as 0.0.0.0 is asked at loopback.
 
@@ -41,10 +42,11 @@ Examples:
   pushrelay health --url https://push.example.com
 
 In a Dockerfile:
-  HEALTHCHECK CMD [\"/usr/local/bin/pushrelay\", \"health\", \"--config\", \"/etc/pushrelay/pushrelay.toml\"]")]
+  ENV PUSHRELAY_CONFIG=/etc/pushrelay/pushrelay.toml
+  HEALTHCHECK CMD [\"/usr/local/bin/pushrelay\", \"health\"]")]
 pub(super) struct Health {
     /// The relay's address, instead of the one that the configuration says; /healthz is asked behind it.
-    #[arg(long, value_name = "URL", value_parser = url, conflicts_with = "config")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Url>,
     /// The relay's configuration; without one, the environment says it all.
     #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]

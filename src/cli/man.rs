@@ -8,10 +8,10 @@ use super::Failure;
 use super::output::{print, say};
 
 /// Print the manual page, or write one for each command.
-///
-/// The pages say what `--help` says, for `man`. Print them again after an update.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The pages say what --help says, for `man`. Print them again after an update.
+
 Examples:
   pushrelay man > pushrelay.1
   pushrelay man --out ~/.local/share/man/man1       then: man pushrelay-serve")]

@@ -11,15 +11,16 @@ use crate::config;
 /// Turn a configuration of mattermost-push-proxy into a pushrelay.toml.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the TOML that means the same, with comments on what can be switched on now: signatures, limits, a listener for
-metrics. Run it in the directory that mattermost-push-proxy is started in, so that relative paths are understood.
-Passwords that stand in the file stand in the result too.
+Prints the TOML that means the same, with comments on what can be switched on now: signatures,
+limits, a listener for metrics. Run it in the directory that mattermost-push-proxy is started in, so
+that relative paths are understood. Passwords that stand in the file stand in the result too.
 
-Example:
+Examples:
   pushrelay migrate config/mattermost-push-proxy.json > pushrelay.toml
   pushrelay check --config pushrelay.toml
 
-It is not needed to change over: `pushrelay serve --config mattermost-push-proxy.json` runs with the file as it is.")]
+It is not needed to change over: `pushrelay serve --config mattermost-push-proxy.json` runs with
+the file as it is.")]
 pub(super) struct Migrate {
     /// The JSON file; `config/FILE` and `../config/FILE` are looked at first, as mattermost-push-proxy does.
     #[arg(value_name = "FILE", default_value = super::reference::FILE)]

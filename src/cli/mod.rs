@@ -17,6 +17,8 @@ mod serve;
 mod servers;
 mod signals;
 mod simulate;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -141,28 +143,4 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     // when the name server does, past every deadline of the shutdown.
     runtime.shutdown_background();
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn a_call_that_hangs_does_not_outlive_the_command() {
-        let (let_go, go) = mpsc::channel::<()>();
-        let (began, has_begun) = tokio::sync::oneshot::channel();
-        let result = block_on(async {
-            #[expect(clippy::disallowed_methods, reason = "the hanging call that the test is about")]
-            tokio::task::spawn_blocking(move || {
-                let _ = began.send(());
-                // Ends with an error when the test ends.
-                let _ = go.recv();
-            });
-            has_begun.await.map_err(Failure::running)
-        });
-        assert!(result.is_ok());
-        drop(let_go);
-    }
 }

@@ -21,14 +21,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// Send one push to a relay, as a chat server would.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Examples:
-  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --key server.pem --message 'Hello'
-  pushrelay send --platform android_rn-v2 --token TOKEN --server-id ID --type clear --badge 0
-  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --webhook-key-file webhook.secret
+Without a key the push is not signed, which a relay with auth.mode = \"required\" refuses. With
+--key it is signed as Mattermost signs: the push's id and device, in the body. With
+--webhook-key-file the whole request is signed, as Standard Webhooks ask, in headers. `pushrelay
+keygen` makes keys of every kind, and says what the relay needs to know of them.
 
-Without a key the push is not signed, which a relay with auth.mode = \"required\" refuses. With --key it is signed as
-Mattermost signs: the push's id and device, in the body. With --webhook-key-file the whole request is signed, as Standard
-Webhooks ask, in headers. `pushrelay keygen` makes keys of every kind, and says what the relay needs to know of them.
+Examples:
+  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --key server.pem
+  pushrelay send --platform android_rn-v2 --token TOKEN --server-id ID --type clear --badge 0
+  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID \\
+    --webhook-key-file webhook.secret --message 'Hello'
 
 Exit code 0 only if the relay answers OK.")]
 pub(super) struct Send {

@@ -53,8 +53,16 @@ pub(super) struct Where {
     servers_directory: Option<PathBuf>,
 }
 
-/// All servers, one a line.
+/// List all servers, one a line.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Those of the configuration and those with files of their own, with how each may sign, and what is
+worth knowing: that it is disabled, or that a key has ended. Entries that cannot be used are said
+beside the list.
+
+Examples:
+  pushrelay servers list --config /etc/pushrelay/pushrelay.toml
+  pushrelay servers list --servers-directory /etc/pushrelay/servers.d --json")]
 struct List {
     #[command(flatten)]
     place: Where,
@@ -63,8 +71,14 @@ struct List {
     json: bool,
 }
 
-/// Everything about one server.
+/// Show everything about one server.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Its id, its keys by their fingerprints, its limits, and the file that says so. Nothing secret is
+shown.
+
+Example:
+  pushrelay servers show chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Show {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -80,7 +94,10 @@ struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Its pushes are answered with 403 from then on, and its keys, limits and counts stay. (With
-auth.mode = \"observe\" this is only observed.) `pushrelay servers enable NAME` takes it back.")]
+auth.mode = \"observe\" this is only observed.) `pushrelay servers enable NAME` takes it back.
+
+Example:
+  pushrelay servers disable chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Disable {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -91,6 +108,11 @@ struct Disable {
 
 /// Let a disabled server send again.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Takes back what `pushrelay servers disable` did: its keys, limits and counts are as they were.
+
+Example:
+  pushrelay servers enable chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Enable {
     /// Its name or id.
     #[arg(value_name = "NAME")]

@@ -18,19 +18,21 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// Run stand-ins for APNs, FCM and Google's OAuth that check like the real ones.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes made-up credentials and a relay configuration into --folder, so that a relay can be pointed at the simulator:
+Writes made-up credentials and a relay configuration into --folder, so that a relay can be pointed
+at the simulator.
 
+Examples:
   pushrelay simulate --folder demo
   pushrelay serve --config demo/pushrelay.toml
-  pushrelay send --platform apple_rn-v2 \
-    --token 00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee --server-id demo-server --key demo/server.pem
+  pushrelay send --platform apple_rn-v2 --server-id demo-server --key demo/server.pem \\
+    --token 00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee
 
-Device tokens ask for outcomes (one that begins with dead0410 is unregistered), and faults of every kind are set over
-HTTP: docs/simulator.md lists them. Each start makes new credentials (--overwrite replaces the last ones): restart the relay
-then, too.")]
+Device tokens ask for outcomes (one that begins with dead0410 is unregistered), and faults of every
+kind are set over HTTP: docs/simulator.md lists them. Each start makes new credentials (--overwrite
+replaces the last ones): restart the relay then, too.")]
 pub(super) struct Simulate {
     /// Where the credentials and the relay's configuration are written.
-    #[arg(long, value_name = "FOLDER", default_value = "simulator")]
+    #[arg(long, value_name = "DIR", default_value = "simulator")]
     folder: PathBuf,
     /// Replace what an earlier run left in the folder.
     #[arg(long)]

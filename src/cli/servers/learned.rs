@@ -14,12 +14,12 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::{KnownServers, NewServer};
 use crate::notification::ServerId;
 
-/// Who was seen sending, and the key each signs with.
+/// Show who was seen sending, and the key each signs with.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are not
-registered: two signatures show the key that they are made with. It saves that every 30 s and when
-it stops.
+With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are
+not registered: two signatures show the key that they are made with. It saves that every 30 s and
+when it stops.
 
 A learned key shows that one sender has signed all that was looked at, and not that it is the
 server: whoever sends first in a server's name teaches his own key. `pushrelay enroll SITE` compares
