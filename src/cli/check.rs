@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
+use crate::cli::output::say;
 use crate::clock::Clock;
 use crate::config;
 use crate::http::Standing;
@@ -14,16 +15,19 @@ use crate::sender::apns::KeysInUse;
 /// Check a configuration without starting anything.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reports every problem at once, with its place and a remedy, and exits with 78 if there is one. Keys, certificates and
-service accounts are read and tried. No provider is asked: a key that Apple has revoked still looks right here.")]
+Reports every problem at once, with its place and a remedy, and exits with 78 if there is one. Keys,
+certificates and service accounts are read and tried. No provider is asked: a key that Apple has
+revoked still looks right here.
+
+Example:
+  pushrelay check --config /etc/pushrelay/pushrelay.toml")]
 pub(super) struct Check {
     /// The configuration file; without one, the environment says it all.
-    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 
 impl Check {
-    #[allow(clippy::print_stdout, reason = "the findings are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let loaded = config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::configuration)?;
         let left_out = loaded.settings.left_out.iter();
@@ -48,25 +52,33 @@ impl Check {
             }
         }
         for warning in &loaded.warnings {
-            println!("warning: {warning}");
+            say(format_args!("warning: {warning}"))?;
         }
         if let Some(tls) = &loaded.settings.http.tls {
             match tls.standing(Clock::System.unix_seconds()) {
                 Standing::Good(_) => lines.push(format!("TLS: the certificate ends on {}", tls.ends())),
-                Standing::EndsSoon(_) => println!("warning: TLS: the certificate ends soon, on {}", tls.ends()),
+                Standing::EndsSoon(_) => {
+                    say(format_args!("warning: TLS: the certificate ends soon, on {}", tls.ends()))?
+                }
                 Standing::Refused(why) => {
-                    println!("warning: TLS: the certificate {why}: chat servers refuse it (it ends on {})", tls.ends());
+                    say(format_args!(
+                        "warning: TLS: the certificate {why}: chat servers refuse it (it ends on {})",
+                        tls.ends()
+                    ))?;
                 }
             }
         }
         for line in lines {
-            println!("{line}");
+            say(format_args!("{line}"))?;
         }
         if !problems.is_empty() {
             return Err(Failure::configuration(problems.join("\n")));
         }
         let servers = loaded.settings.admission.servers.len();
-        println!("The configuration is right. Targets: {}, servers: {servers}.", loaded.settings.targets.len());
+        say(format_args!(
+            "The configuration is right. Targets: {}, servers: {servers}.",
+            loaded.settings.targets.len()
+        ))?;
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::send::{Push, post};
 use super::{Failure, demo, signals};
 use crate::admission::signing::SigningKey;
 use crate::app::{App, Listeners};
+use crate::cli::output::say;
 use crate::clock::Clock;
 use crate::config;
 use crate::notification::DeviceToken;
@@ -24,8 +25,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// See a push arrive: relay and simulators in one process, no account and no file needed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything runs on this machine, with credentials made up for this run and removed at its end. Open the printed inbox
-address in a browser to see what phones would show. Press Ctrl-C to stop.")]
+Everything runs on this machine, with credentials made up for this run and removed at its end. Open
+the printed inbox address in a browser to see what phones would show. Press Ctrl-C to stop.
+
+Examples:
+  pushrelay dev
+  pushrelay dev --listen 127.0.0.1:0 --inbox 127.0.0.1:0      on any free ports")]
 pub(super) struct Dev {
     /// Where the relay listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8066")]
@@ -43,7 +48,6 @@ impl Dev {
         super::block_on(self.show(guard.dropped_lines()))
     }
 
-    #[allow(clippy::print_stdout, reason = "the walk-through is what the person asked for")]
     async fn show(self, dropped_lines: log::DroppedLines) -> Result<(), Failure> {
         let started = Instant::now();
         let shutdown = Shutdown::new();
@@ -74,31 +78,31 @@ impl Dev {
         let relay = tokio::spawn(app.run(listeners));
 
         let reach = if address.ip().is_loopback() { " on this machine only" } else { "" };
-        println!("pushrelay {} is running{reach}.\n", env!("CARGO_PKG_VERSION"));
-        println!("  relay          http://{address}");
-        println!("  inbox          http://{}/", simulator.inbox_address());
-        println!("  configuration  {}\n", file.display());
+        say(format_args!("pushrelay {} is running{reach}.\n", env!("CARGO_PKG_VERSION")))?;
+        say(format_args!("  relay          http://{address}"))?;
+        say(format_args!("  inbox          http://{}/", simulator.inbox_address()))?;
+        say(format_args!("  configuration  {}\n", file.display()))?;
         let url = Url::parse(&format!("http://{address}")).map_err(Failure::running)?;
         for (target, token) in demo::DEVICES {
             let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
             let answer = post(&url, &push(target, &device, "dev-first").body(Some(&server)), None).await?;
-            println!("A signed push to {target}: {answer}");
+            say(format_args!("A signed push to {target}: {answer}"))?;
         }
-        println!("First pushes in the inbox {} ms after start.\n", started.elapsed().as_millis());
+        say(format_args!("First pushes in the inbox {} ms after start.\n", started.elapsed().as_millis()))?;
         let (target, token) = demo::DEVICES[0];
         let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
         let body = push(target, &device, "dev-curl").body(Some(&server));
-        println!(
+        say(format_args!(
             "Send another, signed for this device and ack_id. The relay sends it once: a repeat wakes no phone again.\n"
-        );
-        println!("curl http://{address}/api/v1/send_push -d '{body}'\n");
-        println!("Or sign your own:\n");
-        println!(
+        ))?;
+        say(format_args!("curl http://{address}/api/v1/send_push -d '{body}'\n"))?;
+        say(format_args!("Or sign your own:\n"))?;
+        say(format_args!(
             "pushrelay send --url http://{address} --platform {target}-v2 --token {token} --server-id {} --key {}\n",
             demo::SERVER_ID,
             folder.path().join("server.pem").display()
-        );
-        println!("Ctrl-C stops everything and removes the made-up credentials.");
+        ))?;
+        say("Ctrl-C stops everything and removes the made-up credentials.")?;
 
         shutdown.begun().await;
         // Its own stop waits for what runs, up to the deadline that the signals set.

@@ -13,6 +13,7 @@ use super::Failure;
 use super::servers::Where;
 use crate::admission::ServerSettings;
 use crate::admission::site::Site;
+use crate::cli::output::{print, remark, say};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{self, Edit, KnownServer, KnownServers, NewServer};
 use crate::enrolment::{FetchSettings, PATIENCE, Publication, fetch};
@@ -109,7 +110,7 @@ impl Enroll {
         }
         let Some(site) = self.site else { return Err(Failure::running("the chat server's address is missing")) };
         let publication = self.asking.ask(&site)?;
-        show(&site, &publication);
+        show(&site, &publication)?;
         if let Some(expected) = self.id.filter(|expected| *expected != publication.id) {
             return Err(Failure::running(format!(
                 "{site} calls itself {}, and not {expected} as --id says: nothing was changed",
@@ -133,7 +134,6 @@ impl Asking {
         })
     }
 
-    #[allow(clippy::print_stderr, reason = "the warning is for the person at the terminal")]
     fn permit(&self, site: &Site) -> Result<(), Failure> {
         if site.is_private() {
             return Ok(());
@@ -144,10 +144,10 @@ impl Asking {
                  say --insecure-http if there is nobody on the way"
             )));
         }
-        eprintln!(
+        remark(format_args!(
             "WARNING: {site} is asked over plain HTTP. Whoever is on the way can have put a key of his own in: compare the \
              fingerprint with the server's people before you trust it."
-        );
+        ));
         Ok(())
     }
 
@@ -164,7 +164,6 @@ impl Asking {
 
 impl Consent {
     /// Asks at the terminal.
-    #[allow(clippy::print_stdout, reason = "the question is for the person at the terminal")]
     fn obtain(&self, question: &str) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
@@ -174,7 +173,7 @@ impl Consent {
                 "nothing was changed: there is no terminal to ask at. If the above is right, say --yes",
             ));
         }
-        print!("{question} [y/N] ");
+        print(format_args!("{question} [y/N] "))?;
         let _ = std::io::stdout().flush();
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
@@ -185,18 +184,16 @@ impl Consent {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the person asked for")]
-pub(super) fn show(site: &Site, publication: &Publication) {
-    println!("{site} publishes");
-    println!("  server id    {}", publication.id);
-    println!("  key          {}", publication.key.fingerprint());
+pub(super) fn show(site: &Site, publication: &Publication) -> Result<(), Failure> {
+    say(format_args!("{site} publishes"))?;
+    say(format_args!("  server id    {}", publication.id))?;
+    say(format_args!("  key          {}", publication.key.fingerprint()))?;
     if let Some(version) = &publication.version {
-        println!("  version      {version}");
+        say(format_args!("  version      {version}"))?;
     }
-    println!();
+    say("")
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the person asked for")]
 fn register(
     known: &KnownServers,
     site: &Site,
@@ -204,15 +201,15 @@ fn register(
     name: Option<String>,
     consent: &Consent,
 ) -> Result<(), Failure> {
-    println!("Not registered yet.");
+    say("Not registered yet.")?;
     for server in known.servers() {
         let ServerSettings { name, id, .. } = server.settings;
         if server.settings.site.as_ref() == Some(site) {
-            println!(
+            say(format_args!(
                 "But {name} is registered from this address, as {id}: was the server set up anew, or is it another?"
-            );
+            ))?;
         } else if has_key(&server, publication) {
-            println!("But {name} ({id}) is registered with the same key: is one a copy of the other?");
+            say(format_args!("But {name} ({id}) is registered with the same key: is one a copy of the other?"))?;
         }
     }
     consent.obtain(&format!("Register {}?", publication.id))?;
@@ -224,7 +221,7 @@ fn register(
     ];
     let new = NewServer { name: &name, id: &publication.id, site: Some(site), key: &publication.key, about: &about };
     let file = known.add(&new).map_err(Failure::running)?;
-    println!("Registered in {}. A running relay takes it within a second.", file.display());
+    say(format_args!("Registered in {}. A running relay takes it within a second.", file.display()))?;
     Ok(())
 }
 
@@ -234,16 +231,17 @@ fn has_key(server: &KnownServer<'_>, publication: &Publication) -> bool {
 }
 
 /// Notes where a server is, if its file does not say so yet.
-#[allow(clippy::print_stdout, reason = "a changed file is worth a line")]
 fn remember_site(known: &KnownServers, server: &KnownServer<'_>, site: &Site) -> Result<(), Failure> {
     if server.settings.site.is_some() {
         return Ok(());
     }
     if server.file.is_none() {
-        println!("Add `site = \"{site}\"` to its [[server]], so that `pushrelay enroll --check` can ask there.");
+        say(format_args!(
+            "Add `site = \"{site}\"` to its [[server]], so that `pushrelay enroll --check` can ask there."
+        ))?;
         return Ok(());
     }
     let (file, _) = known.change(server, &Edit::Site(site)).map_err(Failure::running)?;
-    println!("Its address was noted in {}.", file.display());
+    say(format_args!("Its address was noted in {}.", file.display()))?;
     Ok(())
 }

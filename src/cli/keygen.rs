@@ -11,6 +11,7 @@ use url::Url;
 use super::Failure;
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::WebhookSigningKey;
+use crate::cli::output::print;
 use crate::private::Private;
 
 /// Longest server id, characters. Mattermost's have 26, UUIDs 36.
@@ -44,7 +45,7 @@ contents go. With --out it goes into files that only you can read, and nothing s
 Examples:
   pushrelay keygen --server-id chat-1 --out chat-1
   pushrelay keygen --kind webhook-ed25519
-  pushrelay keygen --kind mattermost --out try      then: pushrelay send --key try/server.pem …
+  pushrelay keygen --kind mattermost --out try      for pushrelay send --key try/server.pem
 
 To rotate a key: make one, add it to the server's list in the relay's configuration, let the chat
 server sign with the new one, and take the old one out of the list.")]
@@ -58,8 +59,8 @@ pub(super) struct Keygen {
     /// Where the relay will be reached, for the example.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = relay_url)]
     url: Url,
-    /// Write files (mode 0600) into this folder instead of printing; existing files are never overwritten.
-    #[arg(long, value_name = "FOLDER")]
+    /// Write files (mode 0600) into this directory instead of printing; existing files are never overwritten.
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
@@ -89,14 +90,13 @@ fn relay_url(text: &str) -> Result<Url, String> {
 }
 
 impl Keygen {
-    #[allow(clippy::print_stdout, reason = "keys, or where they are, are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let made = Made::new(self.kind);
         match &self.out {
-            None => print!("{}", self.everything(&made).expose()),
+            None => print(format_args!("{}", self.everything(&made).expose()))?,
             Some(folder) => {
                 self.write(&made, folder)?;
-                print!("{}", self.where_it_is(&made, folder));
+                print(format_args!("{}", self.where_it_is(&made, folder)))?;
             }
         }
         Ok(())

@@ -1,24 +1,31 @@
 //! The command line: one file per command. Parses arguments, prints for people, and maps every failure to an exit code.
 
 mod check;
+mod completions;
+mod config;
 mod demo;
 mod dev;
 mod enroll;
+mod health;
 mod keygen;
+mod man;
 mod migrate;
+mod output;
 mod reference;
 mod send;
 mod serve;
 mod servers;
 mod signals;
 mod simulate;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A push relay for self-hosted chat: takes signed notification requests and delivers them through Apple and Google.
 #[derive(Debug, Parser)]
@@ -29,20 +36,29 @@ use clap::{Parser, Subcommand};
     disable_help_subcommand = true,
     after_help = "\
 Examples:
-  pushrelay dev                               see a push arrive, with no account and no file
-  pushrelay serve --config pushrelay.toml     run the relay
-  pushrelay check --config pushrelay.toml     is the configuration right?
-  pushrelay enroll https://chat.example.com   register a chat server by what it publishes
-  pushrelay servers list                      who may send
-  pushrelay trace ACK_ID                      what happened to one push
-  pushrelay keygen --server-id chat-1         keys for a chat server, and how to use them
+  pushrelay dev                                see a push arrive, with no account and no file
+  pushrelay serve --config pushrelay.toml      run the relay
+  pushrelay check --config pushrelay.toml      is the configuration right?
+  pushrelay config print --changed             what holds, and who says so
+  pushrelay health --ready                     can the relay on this machine deliver?
+  pushrelay enroll https://chat.example.com    register a chat server by what it publishes
+  pushrelay servers list                       who may send
+  pushrelay trace ACK_ID                       what happened to one push
+  pushrelay keygen --server-id chat-1          keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
-  pushrelay send --platform apple_rn-v2 …     send one signed push to a relay
-  pushrelay simulate                          stand-ins for Apple and Google to test against
+  pushrelay send --platform apple_rn-v2 --token TOKEN
+  pushrelay simulate                           stand-ins for Apple and Google to test against
+
+`pushrelay COMMAND --help` says more about each, with examples.
 
 Exit codes:
   0  all went well        1  something failed while running
-  2  wrong arguments      78 the configuration is wrong, nothing was started"
+  2  wrong arguments      78 the configuration is wrong, nothing was started
+
+Environment:
+  PUSHRELAY_CONFIG        the configuration, where --config does not name one
+  PUSHRELAY_…             any key of the configuration: PUSHRELAY_HTTP__MAX_BODY
+  NO_COLOR                no colours in what is printed, whatever its value"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,6 +69,8 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Config(config::Config),
+    Health(health::Health),
     Enroll(enroll::Enroll),
     Servers(servers::Servers),
     Trace(trace::Trace),
@@ -61,6 +79,13 @@ enum Command {
     Dev(dev::Dev),
     Send(send::Send),
     Simulate(simulate::Simulate),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// The whole command line, for what is made from it: completions, manual pages.
+fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Why a command ended badly: what to print, and the exit code.
@@ -83,13 +108,14 @@ impl Failure {
 }
 
 /// Runs the command that the arguments name.
-#[allow(clippy::print_stderr, reason = "this is where failures meet the person at the terminal")]
 pub fn run() -> ExitCode {
     // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Config(config) => config.run(),
+        Command::Health(health) => health.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
@@ -98,11 +124,13 @@ pub fn run() -> ExitCode {
         Command::Dev(dev) => dev.run(),
         Command::Send(send) => send.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("pushrelay: {}", failure.text);
+            output::remark(format_args!("pushrelay: {}", failure.text));
             ExitCode::from(failure.code)
         }
     }
@@ -119,28 +147,4 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     // when the name server does, past every deadline of the shutdown.
     runtime.shutdown_background();
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn a_call_that_hangs_does_not_outlive_the_command() {
-        let (let_go, go) = mpsc::channel::<()>();
-        let (began, has_begun) = tokio::sync::oneshot::channel();
-        let result = block_on(async {
-            #[expect(clippy::disallowed_methods, reason = "the hanging call that the test is about")]
-            tokio::task::spawn_blocking(move || {
-                let _ = began.send(());
-                // Ends with an error when the test ends.
-                let _ = go.recv();
-            });
-            has_begun.await.map_err(Failure::running)
-        });
-        assert!(result.is_ok());
-        drop(let_go);
-    }
 }

@@ -10,6 +10,7 @@ use url::{Host, Url};
 use super::Failure;
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::{WebhookSigningKey, sign};
+use crate::cli::output::say;
 use crate::clock::Clock;
 use crate::notification::DeviceToken;
 use crate::private::Private;
@@ -20,14 +21,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// Send one push to a relay, as a chat server would.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Examples:
-  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --key server.pem --message 'Hello'
-  pushrelay send --platform android_rn-v2 --token TOKEN --server-id ID --type clear --badge 0
-  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --webhook-key-file webhook.secret
+Without a key the push is not signed, which a relay with auth.mode = \"required\" refuses. With
+--key it is signed as Mattermost signs: the push's id and device, in the body. With
+--webhook-key-file the whole request is signed, as Standard Webhooks ask, in headers. `pushrelay
+keygen` makes keys of every kind, and says what the relay needs to know of them.
 
-Without a key the push is not signed, which a relay with auth.mode = \"required\" refuses. With --key it is signed as
-Mattermost signs: the push's id and device, in the body. With --webhook-key-file the whole request is signed, as Standard
-Webhooks ask, in headers. `pushrelay keygen` makes keys of every kind, and says what the relay needs to know of them.
+Examples:
+  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID --key server.pem
+  pushrelay send --platform android_rn-v2 --token TOKEN --server-id ID --type clear --badge 0
+  pushrelay send --platform apple_rn-v2 --token TOKEN --server-id ID \\
+    --webhook-key-file webhook.secret --message 'Hello'
 
 Exit code 0 only if the relay answers OK.")]
 pub(super) struct Send {
@@ -73,7 +76,6 @@ pub(super) struct Send {
 }
 
 impl Send {
-    #[allow(clippy::print_stdout, reason = "the answer is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         if !self.token.is_ascii() {
             return Err(Failure::running(
@@ -99,7 +101,7 @@ impl Send {
         };
         let signer = webhook_key.as_ref().map(|key| WholeSigner { key, server_id: &self.server_id });
         let answer = super::block_on(post(&self.url, &push.body(key.as_ref()), signer))?;
-        println!("{answer}");
+        say(format_args!("{answer}"))?;
         if answer.is_ok() {
             Ok(())
         } else if answer.status == "REMOVE" {
@@ -261,7 +263,7 @@ pub(super) async fn post(relay: &Url, body: &Value, signer: Option<WholeSigner<'
 }
 
 /// An error with what caused it: `reqwest` alone says little more than "error sending request".
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -278,7 +280,7 @@ fn address(relay: &Url) -> Result<Url, url::ParseError> {
     base.join("api/v1/send_push")
 }
 
-fn is_this_machine(url: &Url) -> bool {
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),

@@ -16,21 +16,27 @@ use crate::telemetry::log::{self, LogError, LogGuard, LogSettings};
 #[command(
     visible_alias = "start",
     after_help = "\
-The file is TOML; config/pushrelay.toml in the source documents every key. Any key can be set or overridden from the
-environment: PUSHRELAY_AUTH__MODE=observe sets `mode` in `[auth]`. All problems of a configuration are reported at once,
-and nothing starts until there are none.
+The file is TOML; config/pushrelay.toml in the source documents every key. Any key can be set or
+overridden from the environment: PUSHRELAY_AUTH__MODE=observe sets `mode` in `[auth]`. All problems
+of a configuration are reported at once, and nothing starts until there are none.
 
-The JSON file of mattermost-push-proxy is read as well, and looked for in ./config and ../config first. The relay then
-behaves as mattermost-push-proxy does: nobody is asked who they are, payloads and answers are the same, and targets that
-cannot be set up are left out. `pushrelay migrate FILE` turns it into TOML.
+The JSON file of mattermost-push-proxy is read as well, and looked for in ./config and ../config
+first. The relay then behaves as mattermost-push-proxy does: nobody is asked who they are, payloads
+and answers are the same, and targets that cannot be set up are left out. `pushrelay migrate FILE`
+turns it into TOML.
 
-Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at once. SIGHUP reads the
-directory of chat servers (servers_directory) and the credentials of targets again. Both are noticed by themselves, too:
-docs/credentials.md says how a key or a certificate is replaced without a restart."
+Signals: SIGTERM and SIGINT stop taking requests and finish those that run; a second one ends at
+once. SIGHUP reads the directory of chat servers (servers_directory) and the credentials of targets
+again. Both are noticed by themselves, too: docs/credentials.md says how a key or a certificate is
+replaced without a restart.
+
+Examples:
+  pushrelay serve --config /etc/pushrelay/pushrelay.toml
+  pushrelay serve --config mattermost-push-proxy.json"
 )]
 pub(super) struct Serve {
     /// The configuration file; without one, the environment says it all.
-    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 use super::enroll::{Asking, Consent, renew, show};
+use crate::cli::output::{print, remark, say};
 use crate::clock::Clock;
 use crate::config::{Edit, KnownServers};
 
@@ -45,15 +46,23 @@ enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Where {
     /// The relay's configuration, which says where its chat servers are.
-    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// The directory of chat servers, instead of the one that the configuration names.
     #[arg(long, value_name = "DIR")]
     servers_directory: Option<PathBuf>,
 }
 
-/// All servers, one a line.
+/// List all servers, one a line.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Those of the configuration and those with files of their own, with how each may sign, and what is
+worth knowing: that it is disabled, or that a key has ended. Entries that cannot be used are said
+beside the list.
+
+Examples:
+  pushrelay servers list --config /etc/pushrelay/pushrelay.toml
+  pushrelay servers list --servers-directory /etc/pushrelay/servers.d --json")]
 struct List {
     #[command(flatten)]
     place: Where,
@@ -62,8 +71,14 @@ struct List {
     json: bool,
 }
 
-/// Everything about one server.
+/// Show everything about one server.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Its id, its keys by their fingerprints, its limits, and the file that says so. Nothing secret is
+shown.
+
+Example:
+  pushrelay servers show chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Show {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -79,7 +94,10 @@ struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Its pushes are answered with 403 from then on, and its keys, limits and counts stay. (With
-auth.mode = \"observe\" this is only observed.) `pushrelay servers enable NAME` takes it back.")]
+auth.mode = \"observe\" this is only observed.) `pushrelay servers enable NAME` takes it back.
+
+Example:
+  pushrelay servers disable chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Disable {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -90,6 +108,11 @@ struct Disable {
 
 /// Let a disabled server send again.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Takes back what `pushrelay servers disable` did: its keys, limits and counts are as they were.
+
+Example:
+  pushrelay servers enable chat.example.com --config /etc/pushrelay/pushrelay.toml")]
 struct Enable {
     /// Its name or id.
     #[arg(value_name = "NAME")]
@@ -134,7 +157,6 @@ impl Servers {
 
 impl Where {
     /// Reads what is registered; what cannot be used is said, and the rest goes on.
-    #[allow(clippy::print_stderr, reason = "a warning is for the person at the terminal")]
     pub(super) fn read(&self) -> Result<KnownServers, Failure> {
         let known = match &self.servers_directory {
             Some(directory) => KnownServers::of_directory(directory.clone()),
@@ -148,52 +170,52 @@ impl Where {
             ));
         }
         for trouble in &known.troubles {
-            eprintln!("warning: {trouble}");
+            remark(format_args!("warning: {trouble}"));
         }
         Ok(known)
     }
 }
 
 impl List {
-    #[allow(clippy::print_stdout, reason = "the list is what the person asked for")]
     fn run(self) -> Result<(), Failure> {
         let known = self.place.read()?;
         let now = Clock::System.unix_seconds();
         if self.json {
-            println!("{:#}", known.servers().map(|server| listing::json(&server, now)).collect::<serde_json::Value>());
+            say(format_args!(
+                "{:#}",
+                known.servers().map(|server| listing::json(&server, now)).collect::<serde_json::Value>()
+            ))?;
         } else {
-            print!("{}", listing::list(&known, now));
+            print(format_args!("{}", listing::list(&known, now)))?;
         }
         Ok(())
     }
 }
 
 impl Show {
-    #[allow(clippy::print_stdout, reason = "this is what the person asked for")]
     fn run(self) -> Result<(), Failure> {
         let known = self.place.read()?;
         let now = Clock::System.unix_seconds();
         let server = known.find(&self.name).map_err(Failure::running)?;
         if self.json {
-            println!("{:#}", listing::json(&server, now));
+            say(format_args!("{:#}", listing::json(&server, now)))?;
         } else {
-            print!("{}", listing::show(&server, now));
+            print(format_args!("{}", listing::show(&server, now)))?;
         }
         Ok(())
     }
 }
 
-#[allow(clippy::print_stdout, reason = "what was done is what the person asked for")]
 fn set_disabled(place: &Where, name: &str, disabled: bool) -> Result<(), Failure> {
     let known = place.read()?;
     let server = known.find(name).map_err(Failure::running)?;
     let (name, word) = (&server.settings.name, if disabled { "disabled" } else { "enabled" });
     if server.settings.disabled == disabled {
-        println!("{name} is {word} already.");
+        say(format_args!("{name} is {word} already."))?;
         return Ok(());
     }
     let (file, _) = known.change(&server, &Edit::Disabled(disabled)).map_err(Failure::running)?;
-    println!("{name} is {word}, in {}. A running relay takes it within a second.", file.display());
+    say(format_args!("{name} is {word}, in {}. A running relay takes it within a second.", file.display()))?;
     Ok(())
 }
 
@@ -208,7 +230,7 @@ impl Rotate {
             )));
         };
         let publication = self.asking.ask(site)?;
-        show(site, &publication);
+        show(site, &publication)?;
         if publication.id != server.settings.id {
             return Err(Failure::running(format!(
                 "{site} calls itself {} now, and is registered as {}: the server was set up anew, or another one answers \

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Failure, demo, signals};
 use crate::admission::signing::SigningKey;
+use crate::cli::output::say;
 use crate::shutdown::Shutdown;
 use crate::simulator::{Credentials, Simulator, SimulatorSettings};
 
@@ -17,19 +18,21 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// Run stand-ins for APNs, FCM and Google's OAuth that check like the real ones.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes made-up credentials and a relay configuration into --folder, so that a relay can be pointed at the simulator:
+Writes made-up credentials and a relay configuration into --folder, so that a relay can be pointed
+at the simulator.
 
+Examples:
   pushrelay simulate --folder demo
   pushrelay serve --config demo/pushrelay.toml
-  pushrelay send --platform apple_rn-v2 \
-    --token 00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee --server-id demo-server --key demo/server.pem
+  pushrelay send --platform apple_rn-v2 --server-id demo-server --key demo/server.pem \\
+    --token 00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee
 
-Device tokens ask for outcomes (one that begins with dead0410 is unregistered), and faults of every kind are set over
-HTTP: docs/simulator.md lists them. Each start makes new credentials (--overwrite replaces the last ones): restart the relay
-then, too.")]
+Device tokens ask for outcomes (one that begins with dead0410 is unregistered), and faults of every
+kind are set over HTTP: docs/simulator.md lists them. Each start makes new credentials (--overwrite
+replaces the last ones): restart the relay then, too.")]
 pub(super) struct Simulate {
     /// Where the credentials and the relay's configuration are written.
-    #[arg(long, value_name = "FOLDER", default_value = "simulator")]
+    #[arg(long, value_name = "DIR", default_value = "simulator")]
     folder: PathBuf,
     /// Replace what an earlier run left in the folder.
     #[arg(long)]
@@ -49,7 +52,6 @@ pub(super) struct Simulate {
 }
 
 impl Simulate {
-    #[allow(clippy::print_stdout, reason = "addresses and next steps are what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         super::block_on(async move {
             let shutdown = Shutdown::new();
@@ -71,16 +73,16 @@ impl Simulate {
 
             let folder = self.folder.display();
             let (_, token) = demo::DEVICES[0];
-            println!("APNs        https://localhost:{}", simulator.apns_address().port());
-            println!("FCM, OAuth  https://localhost:{}", simulator.fcm_address().port());
-            println!("Inbox       http://{}/", simulator.inbox_address());
-            println!("\nNow run a relay in front of it, and send to it:\n");
-            println!("  pushrelay serve --config {folder}/{}", demo::CONFIGURATION);
-            println!(
+            say(format_args!("APNs        https://localhost:{}", simulator.apns_address().port()))?;
+            say(format_args!("FCM, OAuth  https://localhost:{}", simulator.fcm_address().port()))?;
+            say(format_args!("Inbox       http://{}/", simulator.inbox_address()))?;
+            say(format_args!("\nNow run a relay in front of it, and send to it:\n"))?;
+            say(format_args!("  pushrelay serve --config {folder}/{}", demo::CONFIGURATION))?;
+            say(format_args!(
                 "  pushrelay send --platform apple_rn-v2 --token {token} --server-id {} --key {folder}/server.pem",
                 demo::SERVER_ID
-            );
-            println!("\nCtrl-C ends the simulator.");
+            ))?;
+            say(format_args!("\nCtrl-C ends the simulator."))?;
 
             shutdown.begun().await;
             tokio::select! {

@@ -154,9 +154,14 @@ impl Findings {
     }
 }
 
+/// Whether a text looks like a key or an address with a password, whatever it was given for.
+pub(super) fn seems_secret(text: &str) -> bool {
+    text.contains("PRIVATE KEY") || text.contains("private_key") || (text.contains("://") && text.contains('@'))
+}
+
 /// A value as it may be shown: short, on one line, and not at all if it looks like a key or an address with a password.
 pub(super) fn quote(text: &str) -> String {
-    if text.contains("PRIVATE KEY") || text.contains("private_key") || (text.contains("://") && text.contains('@')) {
+    if seems_secret(text) {
         return "the value (not shown: it seems to hold a secret)".to_owned();
     }
     let mut shown: String = text.chars().take(LONGEST_QUOTE).flat_map(char::escape_debug).collect();

@@ -334,7 +334,7 @@ pub(super) static QUEUE: Group = Group {
             Default("1000000"),
             "The most notifications on disk. Further ones are answered as if there were no queue.",
         ),
-        key("max_size", Kind::Size(16 << 20, 1 << 40), Default("4GiB"), "The most room that the file may take."),
+        key("max_size", Kind::Size(16 << 20, 1 << 40), Default("4096MiB"), "The most room that the file may take."),
     ],
 };
 

@@ -119,7 +119,7 @@ fn value(given: &Given, is_path: bool, directory: &Path) -> String {
 
 /// On one line, whatever is in it: a comment of several lines would not be one. What JSON writes is a basic string of TOML,
 /// which only wants one character more escaped.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 

@@ -9,6 +9,7 @@
 mod credentials;
 mod document;
 mod edge;
+mod effective;
 mod effort;
 mod environment;
 mod files;
@@ -18,6 +19,7 @@ mod kind;
 mod known;
 mod manual;
 mod migrate;
+mod probe;
 mod proxy;
 mod reference;
 mod server_file;
@@ -36,12 +38,14 @@ use std::time::Duration;
 
 pub use credentials::{CredentialReading, CredentialSources, Remainder, Stamps, TargetReading};
 use document::Document;
+pub use effective::{Effective, Wanted, effective};
 use finding::Findings;
 pub use finding::{Finding, Place, Problems};
 use keys::Group;
 pub use known::{ChangeError, KnownServer, KnownServers, authorities};
 pub use manual::manual;
 pub use migrate::{Migrated, migrate};
+pub use probe::{ProbeAddress, probe_address};
 pub use server_file::{Edit, EditError, NewServer};
 use servers::Registered;
 pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
@@ -132,16 +136,17 @@ pub fn load(
 ) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let file = file.map(reference::find);
-    let settings = build(file.as_deref(), environment, &mut findings);
+    let built = build(file.as_deref(), environment, &mut findings);
     let warnings = findings.finish()?;
-    Ok(Loaded { settings: settings.expect("whoever builds nothing reports why"), warnings, file })
+    let (_, settings) = built.expect("whoever builds nothing reports why");
+    Ok(Loaded { settings, warnings, file })
 }
 
 fn build(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     findings: &mut Findings,
-) -> Option<Settings> {
+) -> Option<(Document, Settings)> {
     let Some(mut document) = read(file, findings) else {
         // The variables can be checked all the same.
         environment::apply(&mut Document::empty(&Place::Nowhere), environment, findings);
@@ -158,7 +163,7 @@ fn build(
     if let Some(file) = file {
         warn_of_open_secrets(file, &document, directory, findings);
     }
-    Some(settings)
+    Some((document, settings))
 }
 
 /// What a file holds, without a byte order mark. `remedy` is for one that cannot be read.

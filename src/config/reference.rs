@@ -106,6 +106,12 @@ pub(super) fn parse(text: &str, file: &Arc<str>, findings: &mut Findings) -> Opt
     Some(document)
 }
 
+/// Whether a file's top level says anything under that word of the reference.
+pub(super) fn says(text: &str, word: &str) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_str(text) else { return false };
+    !Object { path: String::new(), fields: &fields }.get(word).is_null()
+}
+
 /// What can only be said when the variables are known.
 pub(super) fn finish(document: &Document, findings: &mut Findings) {
     let given = |word: &str| {

@@ -28,7 +28,7 @@ use crate::notification::ServerId;
 pub use writing::WriteError;
 
 /// The most entries of the directory: a slip, such as a directory of something else, must not take all memory.
-const MOST_ENTRIES: usize = 100_000;
+pub(super) const MOST_ENTRIES: usize = 100_000;
 
 /// The directory and what its files last said.
 #[derive(Clone, Debug)]
@@ -305,7 +305,7 @@ impl Taken {
 }
 
 /// Not what editors leave lying about, nor the directories that Kubernetes puts beside its links.
-fn is_a_servers(name: &OsStr) -> bool {
+pub(super) fn is_a_servers(name: &OsStr) -> bool {
     let path = Path::new(name);
     !name.as_encoded_bytes().starts_with(b".") && path.extension().is_some_and(|extension| extension == "toml")
 }

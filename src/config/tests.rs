@@ -11,6 +11,7 @@ use super::*;
 use crate::config::keys::{GROUPS, Key, Otherwise};
 use crate::config::kind::{Kind, Shape};
 
+mod effective;
 mod known;
 mod problems;
 mod reference;

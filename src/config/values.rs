@@ -171,7 +171,8 @@ impl<'a> Values<'a> {
         })
     }
 
-    fn resolve(&self, place: &Place, path: &str) -> PathBuf {
+    /// A path that was given there, relative to the working directory if it is relative at all.
+    pub(super) fn resolve(&self, place: &Place, path: &str) -> PathBuf {
         match place {
             Place::Variable(_) => PathBuf::from(path),
             _ => self.directory.join(path),
@@ -192,6 +193,11 @@ impl<'a> Values<'a> {
     pub(super) fn named_files(&self, names: &[&str]) -> Vec<PathBuf> {
         let entries = names.iter().filter_map(|name| Some((self.section.text(name)?, self.place(name))));
         entries.filter(|(path, _)| !is_content(path)).map(|(path, place)| self.resolve(&place, path)).collect()
+    }
+
+    /// The value that holds, given or not.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.by_name.get(name)
     }
 
     /// The content of the file that a key names. Reports what keeps it from being read.

@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 
 use super::{Asking, has_key};
 use crate::admission::site::Site;
+use crate::cli::output::print;
 use crate::cli::servers::table;
 use crate::cli::{self, Failure};
 use crate::config::{KnownServer, KnownServers};
@@ -43,7 +44,6 @@ impl Standing {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the table is what the person asked for")]
 pub(super) fn run(known: &KnownServers, only: Option<&Site>, asking: &Asking) -> Result<(), Failure> {
     let servers: Vec<_> =
         known.servers().filter(|server| only.is_none_or(|only| server.settings.site.as_ref() == Some(only))).collect();
@@ -68,7 +68,7 @@ pub(super) fn run(known: &KnownServers, only: Option<&Site>, asking: &Asking) ->
         let site = server.settings.site.as_ref().map(ToString::to_string).unwrap_or_default();
         [server.settings.name.clone(), site, standing.words()]
     });
-    print!("{}", table(["NAME", "SITE", "RESULT"], rows));
+    print(format_args!("{}", table(["NAME", "SITE", "RESULT"], rows)))?;
     let count = |is: fn(&Standing) -> bool| standings.iter().filter(|standing| is(standing)).count();
     let differ = count(|standing| matches!(standing, Standing::OtherKey(_) | Standing::OtherId(_)));
     let unreachable = count(|standing| matches!(standing, Standing::Unreachable(_)));

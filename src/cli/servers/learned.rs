@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 use super::{Where, table};
 use crate::admission::learned::{self, KeyStanding, NotAdoptable, Report, ServerReport};
 use crate::cli::Failure;
+use crate::cli::output::{print, say};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{KnownServers, NewServer};
 use crate::notification::ServerId;
 
-/// Who was seen sending, and the key each signs with.
+/// Show who was seen sending, and the key each signs with.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are not
-registered: two signatures show the key that they are made with. It saves that every 30 s and when
-it stops.
+With auth.mode = \"observe\" and data_dir set, the relay learns from the pushes of servers that are
+not registered: two signatures show the key that they are made with. It saves that every 30 s and
+when it stops.
 
 A learned key shows that one sender has signed all that was looked at, and not that it is the
 server: whoever sends first in a server's name teaches his own key. `pushrelay enroll SITE` compares
@@ -79,7 +80,6 @@ impl Memory {
 }
 
 impl Learned {
-    #[allow(clippy::print_stdout, reason = "the list is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         // What was learned may be looked at without knowing who is registered.
         let known = match &self.memory.data_dir {
@@ -96,20 +96,22 @@ impl Learned {
                 "pushes_of_servers_without_room": report.beyond_bound,
                 "pushes_with_unusable_ids": report.unusable_ids,
             });
-            println!("{all:#}");
+            say(format_args!("{all:#}"))?;
             return Ok(());
         }
         if report.servers.is_empty() {
-            println!("Nobody was seen yet. The relay learns with auth.mode = \"observe\", and saves every 30 s.");
+            say(format_args!(
+                "Nobody was seen yet. The relay learns with auth.mode = \"observe\", and saves every 30 s."
+            ))?;
         } else {
-            print!("{}", list(&report, is_registered));
+            print(format_args!("{}", list(&report, is_registered)))?;
         }
         for (count, what) in [
             (report.beyond_bound, "of further servers, for which there was no room"),
             (report.unusable_ids, "with an id that is not kept"),
         ] {
             if count > 0 {
-                println!("Besides, {count} pushes {what}.");
+                say(format_args!("Besides, {count} pushes {what}."))?;
             }
         }
         Ok(())
@@ -179,7 +181,6 @@ fn key(server: &ServerReport) -> Option<String> {
 }
 
 impl Adopt {
-    #[allow(clippy::print_stdout, reason = "what was done is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let known = self.place.read()?;
         let id = ServerId::new(&self.id).ok_or_else(|| Failure::running("the id is empty"))?;
@@ -208,13 +209,13 @@ impl Adopt {
         let name = self.name.unwrap_or_else(|| id.to_string());
         let new = NewServer { name: &name, id: &id, site: None, key, about: &about };
         let file = known.add(&new).map_err(Failure::running)?;
-        println!("{id} is registered in {}, with the key", file.display());
-        println!("  {}", key.fingerprint());
-        println!(
+        say(format_args!("{id} is registered in {}, with the key", file.display()))?;
+        say(format_args!("  {}", key.fingerprint()))?;
+        say(format_args!(
             "This shows that whoever has sent under this id since {first} holds that key ({signatures} signatures were\n\
              looked at, none by another). It does not show that it is the server: `pushrelay enroll https://…`\n\
              with the server's address compares the key with the one that it publishes."
-        );
+        ))?;
         Ok(())
     }
 }
