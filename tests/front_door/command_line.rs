@@ -31,13 +31,6 @@ fn run(arguments: &[&str], folder: &Path) -> (Option<i32>, String, String) {
     ended(&command(arguments, folder).output().unwrap())
 }
 
-/// The same beside a scene, whose relay goes on meanwhile.
-async fn run_beside(arguments: Vec<String>, folder: &Path) -> (Option<i32>, String, String) {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut command = command(&arguments, folder);
-    tokio::task::spawn_blocking(move || ended(&command.output().unwrap())).await.unwrap()
-}
-
 /// Answers every connection with these bytes; with none, it ends them.
 fn stranger(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -69,15 +62,16 @@ async fn a_relay_that_is_well_is_healthy_wherever_its_configuration_puts_it() {
         ("--config ops.toml --ready".to_owned(), "/readyz: ready"),
         ("--config proxy.json".to_owned(), "/healthz: ok"),
     ] {
-        let arguments = std::iter::once("health").chain(how.split(' ')).map(str::to_owned).collect();
-        let (code, output, errors) = run_beside(arguments, folder.path()).await;
+        // The relay has threads of its own meanwhile.
+        let arguments: Vec<_> = std::iter::once("health").chain(how.split(' ')).collect();
+        let (code, output, errors) = run(&arguments, folder.path());
         assert_eq!((code, errors.as_str()), (Some(0), ""), "{how}: {output}");
         assert!(output.starts_with(&format!("http://{}{page}", scene.relay)), "{how}: {output}");
         assert_eq!(output.lines().count(), 1, "{output}");
     }
     let mut by_variables = command(&["health"], folder.path());
     by_variables.env("PUSHRELAY_LISTEN", "127.0.0.1:1").env("PUSHRELAY_OPS__LISTEN", scene.relay.to_string());
-    let output = tokio::task::spawn_blocking(move || by_variables.output().unwrap()).await.unwrap();
+    let output = by_variables.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
@@ -97,14 +91,12 @@ async fn a_relay_with_tls_is_asked_at_loopback_whatever_its_certificate_is_made_
     let folder = tempfile::tempdir().unwrap();
     let text = format!("listen = \"{}\"\n[tls]\ncertificate_file = \"not-looked-at.pem\"\n", scene.relay);
     fs::write(folder.path().join("relay.toml"), text).unwrap();
-    let arguments = ["health", "--config", "relay.toml"].map(str::to_owned).to_vec();
-    let (code, output, errors) = run_beside(arguments, folder.path()).await;
+    let (code, output, errors) = run(&["health", "--config", "relay.toml"], folder.path());
     assert_eq!(code, Some(0), "{errors}");
     assert!(output.starts_with("https://127.0.0.1:"), "{output}");
     // By a name, a certificate of somebody unknown counts for nothing.
     let url = format!("https://localhost:{}", scene.relay.port());
-    let arguments = ["health", "--url", &url].map(str::to_owned).to_vec();
-    let (code, output, errors) = run_beside(arguments, folder.path()).await;
+    let (code, output, errors) = run(&["health", "--url", &url], folder.path());
     assert_eq!((code, output.as_str()), (Some(1), ""), "{errors}");
     assert!(errors.contains("certificate"), "{errors}");
 }
