@@ -58,7 +58,7 @@ impl Check {
             match tls.standing(Clock::System.unix_seconds()) {
                 Standing::Good(_) => lines.push(format!("TLS: the certificate ends on {}", tls.ends())),
                 Standing::EndsSoon(_) => {
-                    say(format_args!("warning: TLS: the certificate ends soon, on {}", tls.ends()))?
+                    say(format_args!("warning: TLS: the certificate ends soon, on {}", tls.ends()))?;
                 }
                 Standing::Refused(why) => {
                     say(format_args!(

@@ -182,7 +182,7 @@ impl Reader<'_> {
             }
             Value::Text(text) if matches!(key.kind, Kind::File) => Shown::Text(path(text)),
             Value::Text(text) => Shown::Text(masked(text)),
-            Value::Secret(_) => Shown::Text(MASK.to_owned()),
+            Value::Secret(_) | Value::Proxy(ProxySettings::Fixed(_)) => Shown::Text(MASK.to_owned()),
             Value::Flag(flag) => Shown::Flag(*flag),
             Value::Number(bytes) if matches!(key.kind, Kind::Size(..)) => Shown::Text(show_size(*bytes)),
             Value::Number(number) => Shown::Number(*number),
@@ -196,7 +196,6 @@ impl Reader<'_> {
             Value::Endpoint(url) => Shown::Text(url.as_str().trim_end_matches('/').to_owned()),
             Value::Proxy(ProxySettings::Environment) => Shown::Text("environment".to_owned()),
             Value::Proxy(ProxySettings::Direct) => Shown::Text("none".to_owned()),
-            Value::Proxy(ProxySettings::Fixed(_)) => Shown::Text(MASK.to_owned()),
         }
     }
 

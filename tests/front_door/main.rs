@@ -8,6 +8,7 @@ mod support;
 
 mod answers;
 mod auth;
+mod command_line;
 mod compatibility;
 mod credentials;
 mod credentials_reload;
