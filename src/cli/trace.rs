@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 
 use super::Failure;
+use super::output::{print, say};
 use super::servers::table;
 use crate::config::KnownServers;
 use crate::journal::{self, JournalSettings, Line};
@@ -14,19 +15,22 @@ use crate::journal::{self, JournalSettings, Line};
 /// See what happened to one notification.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the journal that a relay with `data_dir` keeps for a day (journal.keep). The relay may run or not. The id is the `ack_id`
-that the chat server gave the notification, or the `webhook-id` or `id` of a program's message; log lines have it, too.
+Reads the journal that a relay with `data_dir` keeps for a day (journal.keep), while it runs or not.
+The id is the `ack_id` that the chat server gave the notification, or the `webhook-id` or `id` of a
+program's message; log lines have it, too.
 
-The provider's id is what Apple and Google know it by: Apple's Push Notifications Console finds a push by its apns-id.
+The provider's id is what Apple and Google know it by: Apple's Push Notifications Console finds a
+push by its apns-id. Exit code 1 if nothing is known of the notification.
 
-Example:
-  $ pushrelay trace k4hs7dn3qp8fmw --config /etc/pushrelay/pushrelay.toml
-  TIME (UTC)                WHAT HAPPENED                            WHY                 PROVIDER'S ID     PUSH
-  2027-01-15T08:00:00.120Z  attempt 1 failed after 104 ms            ServiceUnavailable  5e5d2b0c-…        chat-1 → apple_rn, message
-  2027-01-15T08:00:01.380Z  delivered at attempt 2, 1364 ms in all                       5e5d2b0c-…        chat-1 → apple_rn, message
-  2027-01-15T08:00:02.061Z  received by the phone, 681 ms later
+Examples:
+  pushrelay trace k4hs7dn3qp8fmw --config /etc/pushrelay/pushrelay.toml
+  pushrelay trace k4hs7dn3qp8fmw --data-dir /var/lib/pushrelay --json
 
-Exit code 1 if nothing is known of it.")]
+What it prints:
+  TIME (UTC)                WHAT HAPPENED                            WHY
+  2027-01-15T08:00:00.120Z  attempt 1 failed after 104 ms            ServiceUnavailable
+  2027-01-15T08:00:01.380Z  delivered at attempt 2, 1364 ms in all
+  2027-01-15T08:00:02.061Z  received by the phone, 681 ms later")]
 pub(super) struct Trace {
     /// The notification's id.
     #[arg(value_name = "ACK_ID")]
@@ -43,7 +47,6 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    #[allow(clippy::print_stdout, reason = "this is what the person asked for")]
     pub(super) fn run(self) -> Result<(), Failure> {
         if self.ack_id.is_empty() {
             return Err(Failure::running(
@@ -66,12 +69,11 @@ impl Trace {
             )));
         }
         if self.json {
-            println!("{:#}", serde_json::json!(lines));
-            return Ok(());
+            return say(format_args!("{:#}", serde_json::json!(lines)));
         }
-        print!("{}", timeline(&lines));
+        print(timeline(&lines))?;
         if lines.len() == journal::MOST_LINES {
-            println!("Only the last {} lines are shown.", journal::MOST_LINES);
+            say(format_args!("Only the last {} lines are shown.", journal::MOST_LINES))?;
         }
         Ok(())
     }

@@ -319,8 +319,8 @@ fn queue(
     let is_required = queue.choice("when_unusable") != "continue";
     let Some(data_dir) = data_dir else {
         if queue.was_given("enabled") && queue.flag("enabled") {
-            let what = "needs a place on disk";
-            queue.problem(findings, "enabled", what, "set data_dir to a directory that the relay may write to");
+            let what = "has no place on disk: what a provider does not take at once is lost";
+            queue.warning(findings, "enabled", what, "set data_dir to a directory that the relay may write to");
         }
         return None;
     };

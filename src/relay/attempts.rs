@@ -120,12 +120,17 @@ impl Relay {
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&attempt.verdict, attempt_took);
-            target.record(sender, &attempt, probe, ended);
+            target.record(sender, subject.transport, &attempt, probe, ended);
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
                 let Tried { attempts, elapsed, .. } = tried;
-                return Run { last: target.settled(sender, attempt, ended), attempts, elapsed, stopped: None };
+                return Run {
+                    last: target.settled(sender, subject.transport, attempt, ended),
+                    attempts,
+                    elapsed,
+                    stopped: None,
+                };
             };
             self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
             tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });

@@ -14,7 +14,7 @@ use crate::delivery::breaker::{self, Breaker, BreakerSettings, Position, Probe, 
 use crate::delivery::pace::{self, Pace};
 use crate::delivery::removal_cause::{Cause, likely_cause};
 use crate::delivery::removal_guard::{self, RemovalGuard, RemovalGuardSettings, Ruling};
-use crate::notification::{Platform, TargetName};
+use crate::notification::{Platform, TargetName, Transport};
 use crate::outcome::{Attempt, Verdict};
 use crate::sender::{LeftOut, Sender};
 use crate::telemetry::metrics::{Metrics, TargetMetrics};
@@ -140,8 +140,18 @@ impl Target {
     /// Takes note of an attempt, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
     /// was the one that was to find that out.
     /// What a sender met that has been replaced says nothing about its successor.
-    pub(super) fn record(&self, sender: &Arc<Sender>, attempt: &Attempt, probe: Option<Probe<'_>>, now: Instant) {
-        if !Arc::ptr_eq(&self.sender.load(), sender) {
+    /// Nor does it say anything about other pushes that the provider does not let us send calls: their topic is another one,
+    /// which a certificate may lack.
+    pub(super) fn record(
+        &self,
+        sender: &Arc<Sender>,
+        transport: Transport,
+        attempt: &Attempt,
+        probe: Option<Probe<'_>>,
+        now: Instant,
+    ) {
+        let is_about_calls = transport == Transport::Voip && matches!(attempt.verdict, Verdict::TargetBroken { .. });
+        if is_about_calls || !Arc::ptr_eq(&self.sender.load(), sender) {
             return;
         }
         self.health.record(&attempt.verdict);
@@ -225,10 +235,16 @@ impl Target {
     }
 
     /// The last attempt as it stands: a credential that was just renewed and is refused again is not old but wrong.
-    pub(super) fn settled(&self, sender: &Arc<Sender>, attempt: Attempt, now: Instant) -> Attempt {
+    pub(super) fn settled(
+        &self,
+        sender: &Arc<Sender>,
+        transport: Transport,
+        attempt: Attempt,
+        now: Instant,
+    ) -> Attempt {
         let Verdict::NewCredential { reason } = attempt.verdict else { return attempt };
         let broken = Attempt { verdict: Verdict::TargetBroken { reason }, ..attempt };
-        self.record(sender, &broken, None, now);
+        self.record(sender, transport, &broken, None, now);
         broken
     }
 

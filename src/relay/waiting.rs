@@ -11,7 +11,7 @@ use crate::delivery::policy::{self, Later, Queued};
 use crate::delivery::removal_guard::Ruling;
 use crate::journal::Event;
 use crate::notification::{Notification, PushKind, TargetName};
-use crate::outcome::{Attempt, Outcome, ProviderId, Reason, Report};
+use crate::outcome::{Attempt, Outcome, ProviderId, Reason, Report, Verdict};
 use crate::queue::{Enqueued, NewEntry, QueueError, Removed, Stats};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::queue::Waiting;
@@ -117,6 +117,8 @@ impl Relay {
         let due_at = match run.stopped {
             // Not this notification's doing: the worker asks the same breaker and the same pace.
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
+            // The breaker is open now: it says when.
+            None if matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
             Some(Stopped::Shutdown) | None => {
                 let queued = Queued { attempts: run.attempts, credential_renewed: true, now, expires_at };
                 match policy::later(&run.last.verdict, queued, fastrand::f64()) {

@@ -167,18 +167,19 @@ impl Relay {
         let prepared = sender.prepare(&entry.notification, Some(entry.expires_at.saturating_sub(now)));
         let mut tried = Tried { attempts: entry.attempts, took: Duration::ZERO };
         let mut renewed = false;
+        let transport = transport(target, &entry.notification);
         let attempt = loop {
             let started = self.clock.now();
             let attempt = sender.attempt(&prepared, self.queued_timeout()).await;
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);
-            target.record(&sender, &attempt, probe.take(), ended);
+            target.record(&sender, transport, &attempt, probe.take(), ended);
             if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
                 renewed = true;
                 continue;
             }
-            break target.settled(&sender, attempt, ended);
+            break target.settled(&sender, transport, attempt, ended);
         };
         self.decide(target, &entry, &attempt, &tried).await;
     }

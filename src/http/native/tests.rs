@@ -388,7 +388,6 @@ mod through_the_relay {
         let device = |beginning: &str| format!("{beginning}{:056x}", 0);
         let table = [
             ("apple_rn", device("dead0503"), json!(["failed", "ServiceUnavailable", true])),
-            ("apple_rn", device("dead3400"), json!(["failed", "BadTopic", false])),
             ("apple_rn", device("dead1410"), json!(["unregistered", "ExpiredToken", null])),
             ("android_rn", "fcm-invalid-argument".to_owned(), json!(["failed", "INVALID_ARGUMENT", false])),
             ("android_rn", "fcm-unavailable".to_owned(), json!(["failed", "UNAVAILABLE", true])),
@@ -404,5 +403,8 @@ mod through_the_relay {
         }
         let counts = stage.simulator.ledger().counts();
         assert_eq!((counts.accepted, counts.refused), (0, asked), "what is too large is not sent");
+        // The last one: nothing more is sent to a target whose topic is refused.
+        let broken = told("apple_rn", &device("dead3400"), "v".into()).await;
+        assert_eq!(json!(broken), json!(["failed", "BadTopic", false]));
     }
 }
