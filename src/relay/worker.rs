@@ -174,12 +174,12 @@ impl Relay {
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);
-            target.record(&sender, transport, &attempt, probe.take(), ended);
+            target.record(&sender, transport, &attempt, probe.take(), started..ended);
             if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
                 renewed = true;
                 continue;
             }
-            break target.settled(&sender, transport, attempt, ended);
+            break target.settled(&sender, transport, attempt, started..ended);
         };
         self.decide(target, &entry, &attempt, &tried).await;
     }
