@@ -117,10 +117,10 @@ impl Relay {
         }
         let took_none = lease.entries.is_empty();
         let mut entries = lease.entries.into_iter();
-        if let Some(probe) = probe {
-            if let Some(entry) = entries.next() {
-                self.try_safely(target, entry, Some(probe)).await;
-            }
+        if let Some(probe) = probe
+            && let Some(entry) = entries.next()
+        {
+            self.try_safely(target, entry, Some(probe)).await;
         }
         for entry in entries {
             let (relay, name) = (Arc::clone(self), target.name.clone());
