@@ -1,5 +1,6 @@
 //! The stage: a simulator, a relay in front of it, and a chat server that posts to the relay.
 
+pub mod process;
 pub mod proxy;
 pub mod push;
 
