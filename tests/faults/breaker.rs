@@ -1,0 +1,1 @@
+//! What the relay does and says while a target is left alone.

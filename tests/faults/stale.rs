@@ -1,0 +1,1 @@
+//! What waits too long, or is made needless, wakes no phone.

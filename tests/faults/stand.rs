@@ -1,0 +1,142 @@
+//! A relay with a queue on a clock that the test turns.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::time::Duration;
+
+use pushrelay::clock::Clock;
+use pushrelay::simulator::{Fault, Provider};
+
+use crate::support::{Plan, Scene};
+
+/// The longest wait for what should come without one, in real time: generous, since it only ends a test that has failed.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Steps of the clock that are small against every time in the relay's settings.
+pub const STEP: Duration = Duration::from_millis(250);
+
+/// A scene whose clock stands still until the test turns it.
+pub struct Stand {
+    pub scene: Scene,
+    pub clock: Clock,
+}
+
+impl Deref for Stand {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl DerefMut for Stand {
+    fn deref_mut(&mut self) -> &mut Scene {
+        &mut self.scene
+    }
+}
+
+impl Stand {
+    /// The usual scene with a queue.
+    pub async fn usual() -> Self {
+        Self::with("").await
+    }
+
+    /// With further tables.
+    pub async fn with(tables: &str) -> Self {
+        Self::planned(Plan { tables: tables.into(), ..Plan::default() }).await
+    }
+
+    /// With a queue, unless the plan's first lines say otherwise.
+    pub async fn planned(plan: Plan) -> Self {
+        let clock = Clock::manual(1_800_000_000);
+        let top = if plan.top.is_empty() { "data_dir = \"data\"\n" } else { plan.top };
+        let plan = Plan {
+            top,
+            clock: Some(clock.clone()),
+            simulator: Some(Box::new(|settings| {
+                // A relay that is started again makes a token anew, at the same time of this clock.
+                settings.provider_token_interval = Duration::ZERO;
+                settings.ledger_capacity = 50_000;
+            })),
+            ..plan
+        };
+        Self { scene: Scene::new(plan).await, clock }
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        self.simulator.faults().add(fault).unwrap();
+    }
+
+    /// Nothing is wrong from now on.
+    pub fn mend(&self) {
+        self.simulator.faults().clear();
+    }
+
+    /// Turns the clock on, a step for each millisecond, until something has happened.
+    pub async fn pass_until<T>(&self, something: impl Future<Output = T>) -> T {
+        let happens = async {
+            let mut something = pin!(something);
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut something => return done,
+                    () = tokio::time::sleep(Duration::from_millis(1)) => self.clock.advance(STEP),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, happens).await.expect("it should have happened long before")
+    }
+
+    /// Turns the clock on until this many pushes have arrived, repeats included.
+    pub async fn pass_until_arrived(&self, pushes: u64) {
+        self.pass_until(self.simulator.ledger().wait_until(|counts| counts.accepted >= pushes)).await;
+    }
+
+    /// Turns the clock on until nothing waits on disk for these targets.
+    pub async fn pass_until_nothing_waits(&self) {
+        let empty = async {
+            while self.waiting("apple_rn").await + self.waiting("android_rn").await > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        self.pass_until(empty).await;
+    }
+
+    /// Notifications on disk that will be tried.
+    pub async fn waiting(&self, target: &str) -> u64 {
+        let (_, detail) = self.ready().await;
+        let targets = detail["targets"].as_array().unwrap();
+        targets.iter().find(|one| one["name"] == target).unwrap()["waiting"].as_u64().unwrap()
+    }
+
+    /// What `/readyz` says of a target.
+    pub async fn target(&self, target: &str) -> serde_json::Value {
+        let (_, detail) = self.ready().await;
+        detail["targets"].as_array().unwrap().iter().find(|one| one["name"] == target).unwrap().clone()
+    }
+
+    /// How often each notification has arrived, by its ack id.
+    pub fn arrived(&self) -> HashMap<String, u32> {
+        arrived(self.simulator.ledger())
+    }
+}
+
+/// How often each notification has arrived, by its ack id.
+pub fn arrived(ledger: &pushrelay::simulator::Ledger) -> HashMap<String, u32> {
+    let mut arrived = HashMap::new();
+    for push in ledger.accepted() {
+        let payload = push.payload();
+        let id = match push.provider {
+            Provider::Apns => &payload["ack_id"],
+            Provider::Fcm | Provider::OAuth => &payload["message"]["data"]["ack_id"],
+        };
+        *arrived.entry(id.as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    arrived
+}
+
+/// Both providers say that they are down.
+pub fn outage() -> [Fault; 2] {
+    [Fault::answer(503, "ServiceUnavailable").on(Provider::Apns), Fault::answer(503, "UNAVAILABLE").on(Provider::Fcm)]
+}
