@@ -15,5 +15,9 @@ mod support;
 mod stand;
 
 mod breaker;
+mod clocks;
+mod disk;
 mod outage;
+mod promises;
+mod removals;
 mod stale;

@@ -58,6 +58,9 @@ impl Stand {
                 // A relay that is started again makes a token anew, at the same time of this clock.
                 settings.provider_token_interval = Duration::ZERO;
                 settings.ledger_capacity = 50_000;
+                if let Some(change) = plan.simulator {
+                    change(settings);
+                }
             })),
             ..plan
         };

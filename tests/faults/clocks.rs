@@ -1,0 +1,1 @@
+//! The machine's clock is set while notifications wait.
