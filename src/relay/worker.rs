@@ -99,7 +99,7 @@ impl Relay {
             Ok(()) => limit,
             Err(wait) => return wait.max(SHORTEST_WAIT),
         };
-        let until = self.clock.unix() + self.queued_timeout() * 2 + LEASE_MARGIN;
+        let until = queue.now() + self.queued_timeout() * 2 + LEASE_MARGIN;
         let lease = match queue.lease(&target.name, limit, until).await {
             Ok(lease) => lease,
             Err(error) => {
@@ -128,7 +128,7 @@ impl Relay {
         }
         match lease.next_due {
             _ if !took_none => Duration::ZERO,
-            Some(due) => due.saturating_sub(self.clock.unix()).max(SHORTEST_WAIT),
+            Some(due) => due.saturating_sub(queue.now()).max(SHORTEST_WAIT),
             None => LONGEST_WAIT,
         }
     }
@@ -149,7 +149,7 @@ impl Relay {
     }
 
     async fn try_entry(&self, target: &Target, entry: Leased, probe: Option<Probe<'_>>) {
-        let now = self.clock.unix();
+        let now = self.queue_time();
         // Between the lease and now others may have found out that the provider is gone.
         let mut probe = match probe {
             Some(probe) => Some(probe),
@@ -185,7 +185,7 @@ impl Relay {
     }
 
     async fn decide(&self, target: &Target, entry: &Leased, attempt: &Attempt, tried: &Tried) {
-        let (now, verdict) = (self.clock.unix(), &attempt.verdict);
+        let (now, verdict) = (self.queue_time(), &attempt.verdict);
         let reason = verdict.reason().unwrap_or_default();
         let ruling = target.rule(attempt, self.clock.now());
         let (attempts, expires_at) = (tried.attempts, entry.expires_at);
@@ -267,7 +267,7 @@ impl Relay {
     }
 
     fn ending<'a>(&self, outcome: &'a Outcome, reason: Option<Reason>, entry: &Leased, tried: &Tried) -> Ending<'a> {
-        let took = self.clock.unix().saturating_sub(entry.accepted_at);
+        let took = self.queue_time().saturating_sub(entry.accepted_at);
         Ending { outcome, reason, observed: None, attempts: tried.attempts, took }
     }
 
@@ -277,7 +277,7 @@ impl Relay {
         self.metrics.queue().settled(&target.name, "expired", 1);
         self.metrics.failure(target.platform, &kind, Transport::Standard, EXPIRED);
         let outcome = Outcome::Failed { text: TOO_LATE.into() };
-        let took = self.clock.unix().saturating_sub(expired.accepted_at);
+        let took = self.queue_time().saturating_sub(expired.accepted_at);
         let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
         log::notification_line(&subject_of(expired), &ending);
         self.note(&subject_of(expired), &Event::Expired { attempts: 0 });

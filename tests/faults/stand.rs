@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pushrelay::clock::Clock;
@@ -12,6 +13,9 @@ use crate::support::{Plan, Scene};
 
 /// The longest wait for what should come without one, in real time: generous, since it only ends a test that has failed.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// When the clock of a stand begins, in seconds after the Unix epoch.
+const NOW: u64 = 1_800_000_000;
 
 /// Steps of the clock that are small against every time in the relay's settings.
 pub const STEP: Duration = Duration::from_millis(250);
@@ -49,12 +53,19 @@ impl Stand {
 
     /// With a queue, unless the plan's first lines say otherwise.
     pub async fn planned(plan: Plan) -> Self {
-        let clock = Clock::manual(1_800_000_000);
+        let clock = Clock::manual(NOW);
+        let (right, start) = (clock.clone(), clock.now());
+        let right = move || {
+            let passed = right.now() - start;
+            u64::try_from((Duration::from_secs(NOW) + passed).as_millis()).unwrap()
+        };
         let top = if plan.top.is_empty() { "data_dir = \"data\"\n" } else { plan.top };
         let plan = Plan {
             top,
             clock: Some(clock.clone()),
-            simulator: Some(Box::new(|settings| {
+            simulator: Some(Box::new(move |settings| {
+                // The providers' clocks are right, whatever is done to the relay's.
+                settings.now = Arc::new(right);
                 // A relay that is started again makes a token anew, at the same time of this clock.
                 settings.provider_token_interval = Duration::ZERO;
                 settings.ledger_capacity = 50_000;
