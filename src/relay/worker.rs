@@ -1,15 +1,17 @@
 //! The tries at what waits on disk: one loop for each target, so that a slow one blocks no other.
 //!
-//! A loop takes only as many entries as it can try at once. Each is leased for longer than its attempt may take, so no entry
-//! is tried by two at once; what a dead process had leased is free again at the next start.
+//! A loop takes only as many entries as it can try at once. Each is leased for longer than its attempt may take; what a dead
+//! process had leased is free again at the next start. Should a lease end early all the same (the clock was set forward, the
+//! process was stopped for a while), the loop still knows what it is trying: no entry is tried by two at once.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Relay;
 use super::target::Target;
@@ -65,9 +67,11 @@ impl Relay {
 
     async fn work_for(self: &Arc<Self>, queue: &Queue, name: &TargetName) {
         let target = &self.targets[name];
-        let mut running: JoinSet<()> = JoinSet::new();
+        let mut running = Running::default();
         while !self.shutdown.has_begun() {
-            while running.try_join_next().is_some() {}
+            while let Some(ended) = running.tasks.try_join_next() {
+                running.ended(ended);
+            }
             let wait = self.step(queue, target, &mut running).await;
             if wait.is_zero() {
                 continue;
@@ -77,15 +81,15 @@ impl Relay {
                 () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
                 () = queue.wait_for_work(name) => {}
                 () = target.resumed.notified() => {}
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.tasks.join_next() => running.ended(ended),
             }
         }
-        while running.join_next().await.is_some() {}
+        while running.tasks.join_next().await.is_some() {}
     }
 
     /// Takes what may be tried now and begins to. Says how long to wait before the next look.
-    async fn step(self: &Arc<Self>, queue: &Queue, target: &Target, running: &mut JoinSet<()>) -> Duration {
-        let free = AT_ONCE.saturating_sub(running.len());
+    async fn step(self: &Arc<Self>, queue: &Queue, target: &Target, running: &mut Running) -> Duration {
+        let free = AT_ONCE.saturating_sub(running.tasks.len());
         if free == 0 || queue.waiting(&target.name) == 0 {
             return LONGEST_WAIT;
         }
@@ -116,15 +120,20 @@ impl Relay {
             self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: 0 });
         }
         let took_none = lease.entries.is_empty();
-        let mut entries = lease.entries.into_iter();
+        let mut entries = lease.entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
         if let Some(probe) = probe {
             if let Some(entry) = entries.next() {
                 self.try_safely(target, entry, Some(probe)).await;
             }
         }
+        let entries: Vec<_> = entries.collect();
         for entry in entries {
-            let (relay, name) = (Arc::clone(self), target.name.clone());
-            running.spawn(async move { relay.try_safely(&relay.targets[&name], entry, None).await });
+            let (relay, name, id) = (Arc::clone(self), target.name.clone(), entry.id);
+            running.entries.insert(id);
+            running.tasks.spawn(async move {
+                relay.try_safely(&relay.targets[&name], entry, None).await;
+                id
+            });
         }
         match lease.next_due {
             _ if !took_none => Duration::ZERO,
@@ -289,6 +298,22 @@ impl Relay {
             && let Err(error) = queue.settle(id, settlement).await
         {
             self.queue_failed("settle", &error);
+        }
+    }
+}
+
+/// What a loop is trying: at most [`AT_ONCE`] entries.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<EntryId>,
+    entries: HashSet<EntryId>,
+}
+
+impl Running {
+    fn ended(&mut self, ended: Result<EntryId, JoinError>) {
+        // Panics end inside of the task, and nobody aborts one.
+        if let Ok(id) = ended {
+            self.entries.remove(&id);
         }
     }
 }
