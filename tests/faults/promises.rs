@@ -71,7 +71,7 @@ async fn what_the_provider_will_never_take_is_buried_with_its_reason_and_not_tri
     let of_poison = || stand.simulator.ledger().refused().iter().filter(|one| one.reason == "PayloadTooLarge").count();
     assert_eq!(of_poison(), 1, "{refused:#?}");
     assert_eq!(stand.simulator.ledger().counts().accepted, 2, "its neighbours arrive");
-    stand.expect_metric(BURIED, 1.0).await;
+    stand.wait_for_metric(BURIED, 1.0).await;
     // Nothing of it comes back in the hours that it would have had.
     let next = Push::apple(&apple_token(4));
     for _ in 0..24 {

@@ -102,7 +102,7 @@ async fn what_waits_is_not_given_up_for_removals_that_are_not_believed() {
         }
     };
     stand.pass_until(reached).await;
-    stand.expect_metric(DEAD, 20.0).await;
+    stand.wait_for_metric(DEAD, 20.0).await;
     stand.mend();
     stand.pass_until_nothing_waits().await;
     assert_eq!(stand.arrived().len(), 20, "those that were withheld arrive when the target is right again");

@@ -14,6 +14,9 @@ use crate::support::{Plan, Scene};
 /// The longest wait for what should come without one, in real time: generous, since it only ends a test that has failed.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A breaker that opens with the first trouble, and lets nothing be tried until a call is over.
+pub const LONG_PAUSE: &str = "[breaker]\nfailures = 1\nfirst_pause = \"1m\"";
+
 /// When the clock of a stand begins, in seconds after the Unix epoch.
 const NOW: u64 = 1_800_000_000;
 
@@ -51,14 +54,24 @@ impl Stand {
         Self::planned(Plan { tables: tables.into(), ..Plan::default() }).await
     }
 
+    /// With further tables, and a clock that is wrong from the start.
+    pub async fn with_wrong_clock(tables: &str, by_seconds: i64) -> Self {
+        Self::set_up(Plan { tables: tables.into(), ..Plan::default() }, by_seconds).await
+    }
+
     /// With a queue, unless the plan's first lines say otherwise.
     pub async fn planned(plan: Plan) -> Self {
+        Self::set_up(plan, 0).await
+    }
+
+    async fn set_up(plan: Plan, wrong_by: i64) -> Self {
         let clock = Clock::manual(NOW);
         let (right, start) = (clock.clone(), clock.now());
         let right = move || {
             let passed = right.now() - start;
             u64::try_from((Duration::from_secs(NOW) + passed).as_millis()).unwrap()
         };
+        clock.set_wall(wrong_by);
         let top = if plan.top.is_empty() { "data_dir = \"data\"\n" } else { plan.top };
         let plan = Plan {
             top,
