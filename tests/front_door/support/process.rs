@@ -31,8 +31,19 @@ impl Process {
     }
 
     pub fn start_with(arguments: &[&str], variables: &[(&str, String)], folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pushrelay"))
-            .args(arguments)
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_pushrelay")).args(arguments), variables, folder)
+    }
+
+    /// With this signal ignored, as by `nohup`.
+    pub fn start_ignoring(signal: &str, arguments: &[&str], folder: &Path) -> Self {
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", script.as_str(), env!("CARGO_BIN_EXE_pushrelay")]).args(arguments);
+        Self::spawn(&mut command, &[], folder)
+    }
+
+    fn spawn(command: &mut Command, variables: &[(&str, String)], folder: &Path) -> Self {
+        let mut child = command
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .env_remove("HTTPS_PROXY")
@@ -80,6 +91,11 @@ impl Process {
         let line = self.wait_for("listening");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         value["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {
