@@ -20,5 +20,8 @@ mod disk;
 mod killed;
 mod outage;
 mod promises;
+mod refusals;
 mod removals;
 mod stale;
+mod tunnel;
+mod wire;
