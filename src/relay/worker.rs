@@ -127,7 +127,11 @@ impl Relay {
             }
         }
         let entries: Vec<_> = entries.collect();
-        for entry in entries {
+        for (place, entry) in entries.into_iter().enumerate() {
+            // The first was counted above. Where there is a limit there are no others, unless it came this very moment.
+            if place > 0 {
+                let _ = target.pace.admit(self.clock.now());
+            }
             let (relay, name, id) = (Arc::clone(self), target.name.clone(), entry.id);
             running.entries.insert(id);
             running.tasks.spawn(async move {
