@@ -102,13 +102,22 @@ impl Stand {
 
     /// Turns the clock on, a step for each millisecond, until something has happened.
     pub async fn pass_until<T>(&self, something: impl Future<Output = T>) -> T {
+        self.pass_by(STEP, something).await
+    }
+
+    /// The same, but no faster than real time: where attempts hang, whose timeouts are real.
+    pub async fn pass_slowly_until<T>(&self, something: impl Future<Output = T>) -> T {
+        self.pass_by(Duration::from_millis(1), something).await
+    }
+
+    async fn pass_by<T>(&self, step: Duration, something: impl Future<Output = T>) -> T {
         let happens = async {
             let mut something = pin!(something);
             loop {
                 tokio::select! {
                     biased;
                     done = &mut something => return done,
-                    () = tokio::time::sleep(Duration::from_millis(1)) => self.clock.advance(STEP),
+                    () = tokio::time::sleep(Duration::from_millis(1)) => self.clock.advance(step),
                 }
             }
         };
