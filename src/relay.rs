@@ -269,8 +269,12 @@ impl Relay {
             Some(Claim::First(pending)) => Some(pending),
             Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
         };
+        let found_dead = self.found_dead(&notification);
+        if found_dead.is_none() && self.waited_before(&notification) {
+            return Begun::Ended(self.repeat_of_earlier(target, &subject, pending));
+        }
         self.metrics.notification(target.platform, &notification.kind, transport, notification.app_version);
-        if let Some(reason) = self.found_dead(&notification) {
+        if let Some(reason) = found_dead {
             let run = Run::found_dead(reason);
             return Begun::Ended(self.settle(target, &subject, &run, pending));
         }
@@ -314,11 +318,32 @@ impl Relay {
             Err(NoOutcome::Lost) => (words::first_was_lost(), "lost"),
             Err(NoOutcome::Late) => (words::first_is_late(), "late"),
         };
+        self.tell_of_repeat(target, subject, answer);
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        Report { outcome, reason: Some(REPEATED), may_be_repeated: failed && was_in_flight }
+    }
+
+    /// Whether the same request waited on disk when this process began. Only where repeats are known at all.
+    fn waited_before(&self, notification: &Notification) -> bool {
+        self.memory.is_some()
+            && !id_to_remember(notification).is_empty()
+            && self.queue.as_ref().is_some_and(|queue| queue.had(notification))
+    }
+
+    /// The answer to a request that an earlier process has taken. From now on the memory has it.
+    fn repeat_of_earlier(&self, target: &Target, subject: &Remembered, pending: Option<Pending<'_>>) -> Report {
+        self.tell_of_repeat(target, subject, "remembered");
+        let outcome = Outcome::Queued;
+        if let Some(pending) = pending {
+            pending.settle(&Run::asked_for_later().last.verdict, &outcome, None);
+        }
+        Report { outcome, reason: Some(REPEATED), may_be_repeated: false }
+    }
+
+    fn tell_of_repeat(&self, target: &Target, subject: &Remembered, answer: &'static str) {
         self.metrics.repeats().repeat(answer);
         log::repeat_line(&subject.subject(target), answer);
         self.note(&subject.subject(target), &Event::Repeat { answer });
-        let failed = matches!(outcome, Outcome::Failed { .. });
-        Report { outcome, reason: Some(REPEATED), may_be_repeated: failed && was_in_flight }
     }
 
     /// The one metric and the one log line. The line says what happened, however little of it the caller may be told.

@@ -12,6 +12,7 @@
 
 mod changes;
 mod command;
+mod earlier;
 mod entry;
 mod error;
 pub mod inspect;
@@ -22,6 +23,7 @@ mod reasons;
 mod record;
 mod schema;
 mod shared;
+mod steady;
 mod supersede;
 mod tallies;
 mod writer;
@@ -52,6 +54,7 @@ use command::{Answer, Answered, Command};
 use entry::millis;
 use keys::Hashes;
 use shared::Shared;
+use steady::Steady;
 use supersede::Scope;
 use writer::{Parcel, Writer};
 
@@ -107,6 +110,7 @@ struct Inner {
     commands: Sender<Parcel>,
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
+    steady: Arc<Steady>,
     hashes: Hashes,
     path: PathBuf,
 }
@@ -127,9 +131,16 @@ impl Queue {
     fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
         let schema::Opened { connection, path, hashes, lock } = schema::open(&settings.directory, settings.max_bytes)?;
         let shared = Arc::new(Shared::default());
-        let (next_sweep, counted_at) = (clock.unix(), None);
-        let mut writer =
-            Writer { connection, lock, shared: Arc::clone(&shared), limits, clock, counted_at, next_sweep };
+        let steady = Arc::new(Steady::new(clock));
+        let mut writer = Writer {
+            connection,
+            lock,
+            shared: Arc::clone(&shared),
+            limits,
+            next_sweep: steady.now(),
+            clock: Arc::clone(&steady),
+            counted_at: None,
+        };
         writer.prepare().map_err(OpenError::sqlite(&path))?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
@@ -137,7 +148,12 @@ impl Queue {
             .spawn(move || writer.run(&receiver))
             .map_err(OpenError::io(&path))?;
         let places = Arc::new(Semaphore::new(MAX_WAITING_COMMANDS));
-        Ok(Self(Arc::new(Inner { commands, places, shared, hashes, path })))
+        Ok(Self(Arc::new(Inner { commands, places, shared, steady, hashes, path })))
+    }
+
+    /// The time that entries' times are compared with, since the Unix epoch: wall time, but it never goes back.
+    pub fn now(&self) -> Duration {
+        self.0.steady.now()
     }
 
     /// Keeps a notification. Once this has answered, it survives a crash and a power cut. If the caller stops waiting before,
@@ -202,6 +218,17 @@ impl Queue {
         // Needs no place in the channel: there are no more of these than late verdicts. A closed queue has nobody to tell.
         let _ = self.0.commands.send((Command::Forget(device), None));
         Some(reason)
+    }
+
+    /// Whether this request waited when the file was opened. What has become of it since is not told: it was taken, and is or
+    /// was dealt with.
+    pub fn had(&self, notification: &Notification) -> bool {
+        let earlier = &self.0.shared.earlier;
+        if earlier.is_empty() {
+            return false;
+        }
+        let Notification { server_id, ack_id, device, .. } = notification;
+        self.0.hashes.identity(server_id, ack_id, device).is_some_and(|identity| earlier.has(identity))
     }
 
     /// How many entries of a target are to be sent, those that are leased included.

@@ -18,9 +18,9 @@ use super::entry::millis;
 use super::error::QueueError;
 use super::keys::DeviceKey;
 use super::shared::Shared;
+use super::steady::Steady;
 use super::tallies::Change;
 use super::{Limits, reasons};
-use crate::clock::Clock;
 
 /// The most commands in one transaction: at some microseconds each, they wait no longer for each other than for the disk.
 const MAX_GROUP: usize = 256;
@@ -30,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// How often the old is swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What lives no longer than this is a call: 10 min, the most that `ttl.call` may be.
+const WORTH_MINUTES: Duration = Duration::from_secs(10 * 60);
 
 /// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
 const PAGES_GIVEN_BACK: u32 = 4_096;
@@ -44,7 +47,7 @@ pub(super) struct Writer {
     pub lock: File,
     pub shared: Arc<Shared>,
     pub limits: Limits,
-    pub clock: Clock,
+    pub clock: Arc<Steady>,
     /// `PRAGMA data_version` when the entries were last counted: it changes when another process has written.
     pub counted_at: Option<i64>,
     /// Since the Unix epoch.
@@ -59,6 +62,17 @@ impl Writer {
             "DELETE FROM entries WHERE state = 'leased' AND superseded = 1;
              UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'leased';",
         )?;
+        // Accepted after now: the clock was ahead then, or is behind now. What is due is not known any more, so all of it is; and
+        // what is worth minutes only is over, the sooner the better.
+        let now = millis(self.clock.now());
+        transaction.execute(
+            "UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'waiting' AND accepted_at > ?1",
+            [now],
+        )?;
+        transaction.execute(
+            "UPDATE entries SET expires_at = ?1 WHERE accepted_at > ?1 AND expires_at - accepted_at <= ?2",
+            [now, millis(WORTH_MINUTES)],
+        )?;
         {
             let mut statement =
                 transaction.prepare("SELECT device_key, reason FROM late_verdicts ORDER BY at LIMIT ?1")?;
@@ -66,6 +80,12 @@ impl Writer {
             while let Some(row) = rows.next()? {
                 self.shared.late.remember(DeviceKey(row.get(0)?), reasons::known(row.get_ref(1)?.as_str()?));
             }
+        }
+        {
+            let mut statement =
+                transaction.prepare("SELECT identity FROM entries WHERE identity IS NOT NULL AND buried_at IS NULL")?;
+            let identities = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            self.shared.earlier.fill(identities);
         }
         transaction.commit()?;
         // Counts, since nothing has been counted yet, and sweeps.
@@ -88,7 +108,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => complain(self.look()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.clock.unix() >= self.next_sweep {
+            if self.clock.now() >= self.next_sweep {
                 complain(self.sweep());
             }
         }
@@ -123,7 +143,7 @@ impl Writer {
     }
 
     fn sweep(&mut self) -> rusqlite::Result<()> {
-        self.next_sweep = self.clock.unix() + SWEEP_EVERY;
+        self.next_sweep = self.clock.now() + SWEEP_EVERY;
         #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over its lifetimes")]
         self.within(|changes| changes.sweep())?;
         // One step gives one page back.
@@ -148,7 +168,7 @@ impl Writer {
             count(&transaction, &self.shared)?;
             self.counted_at = Some(version);
         }
-        let now = millis(self.clock.unix());
+        let now = millis(self.clock.now());
         let effects = Effects::default();
         let mut changes =
             Changes { connection: &transaction, shared: &self.shared, limits: &self.limits, now, effects };

@@ -34,9 +34,8 @@ impl Relay {
 
     /// What the queue would need of it, if there is one and waiting makes sense.
     pub(super) fn keep(&self, notification: Notification, lifetime: Option<Duration>) -> Option<Box<Kept>> {
-        self.queue.as_ref()?;
+        let accepted_at = self.queue.as_ref()?.now();
         let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero())?;
-        let accepted_at = self.clock.unix();
         Some(Box::new(Kept { notification, accepted_at, expires_at: accepted_at + lifetime }))
     }
 
@@ -111,9 +110,14 @@ impl Relay {
         Report { outcome, reason, may_be_repeated: false }
     }
 
+    /// What the times of entries are compared with; see [`Queue::now`](crate::queue::Queue::now).
+    pub(super) fn queue_time(&self) -> Duration {
+        self.queue.as_ref().map_or_else(|| self.clock.unix(), crate::queue::Queue::now)
+    }
+
     /// When what was not delivered is tried next, since the Unix epoch; `None` if its time is over before.
     fn due_at(&self, run: &Run, expires_at: Duration) -> Option<Duration> {
-        let now = self.clock.unix();
+        let now = self.queue_time();
         let due_at = match run.stopped {
             // Not this notification's doing: the worker asks the same breaker and the same pace.
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
@@ -181,7 +185,7 @@ impl Relay {
     /// What is on disk for a target.
     pub(super) fn waiting(&self, stats: &Stats, target: &TargetName) -> Waiting {
         let Some(own) = stats.targets.iter().find(|own| own.target == *target) else { return Waiting::default() };
-        let oldest = own.oldest_accepted_at.map_or(Duration::ZERO, |at| self.clock.unix().saturating_sub(at));
+        let oldest = own.oldest_accepted_at.map_or(Duration::ZERO, |at| self.queue_time().saturating_sub(at));
         Waiting { waiting: own.waiting, oldest, buried: own.buried }
     }
 }

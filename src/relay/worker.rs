@@ -1,15 +1,17 @@
 //! The tries at what waits on disk: one loop for each target, so that a slow one blocks no other.
 //!
-//! A loop takes only as many entries as it can try at once. Each is leased for longer than its attempt may take, so no entry
-//! is tried by two at once; what a dead process had leased is free again at the next start.
+//! A loop takes only as many entries as it can try at once. Each is leased for longer than its attempt may take; what a dead
+//! process had leased is free again at the next start. Should a lease end early all the same (the clock was set forward, the
+//! process was stopped for a while), the loop still knows what it is trying: no entry is tried by two at once.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Relay;
 use super::target::Target;
@@ -65,9 +67,11 @@ impl Relay {
 
     async fn work_for(self: &Arc<Self>, queue: &Queue, name: &TargetName) {
         let target = &self.targets[name];
-        let mut running: JoinSet<()> = JoinSet::new();
+        let mut running = Running::default();
         while !self.shutdown.has_begun() {
-            while running.try_join_next().is_some() {}
+            while let Some(ended) = running.tasks.try_join_next() {
+                running.ended(ended);
+            }
             let wait = self.step(queue, target, &mut running).await;
             if wait.is_zero() {
                 continue;
@@ -77,15 +81,15 @@ impl Relay {
                 () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
                 () = queue.wait_for_work(name) => {}
                 () = target.resumed.notified() => {}
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.tasks.join_next() => running.ended(ended),
             }
         }
-        while running.join_next().await.is_some() {}
+        while running.tasks.join_next().await.is_some() {}
     }
 
     /// Takes what may be tried now and begins to. Says how long to wait before the next look.
-    async fn step(self: &Arc<Self>, queue: &Queue, target: &Target, running: &mut JoinSet<()>) -> Duration {
-        let free = AT_ONCE.saturating_sub(running.len());
+    async fn step(self: &Arc<Self>, queue: &Queue, target: &Target, running: &mut Running) -> Duration {
+        let free = AT_ONCE.saturating_sub(running.tasks.len());
         if free == 0 || queue.waiting(&target.name) == 0 {
             return LONGEST_WAIT;
         }
@@ -99,7 +103,7 @@ impl Relay {
             Ok(()) => limit,
             Err(wait) => return wait.max(SHORTEST_WAIT),
         };
-        let until = self.clock.unix() + self.queued_timeout() * 2 + LEASE_MARGIN;
+        let until = queue.now() + self.queued_timeout() * 2 + LEASE_MARGIN;
         let lease = match queue.lease(&target.name, limit, until).await {
             Ok(lease) => lease,
             Err(error) => {
@@ -116,19 +120,28 @@ impl Relay {
             self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: 0 });
         }
         let took_none = lease.entries.is_empty();
-        let mut entries = lease.entries.into_iter();
+        let mut entries = lease.entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
         if let Some(probe) = probe
             && let Some(entry) = entries.next()
         {
             self.try_safely(target, entry, Some(probe)).await;
         }
-        for entry in entries {
-            let (relay, name) = (Arc::clone(self), target.name.clone());
-            running.spawn(async move { relay.try_safely(&relay.targets[&name], entry, None).await });
+        let entries: Vec<_> = entries.collect();
+        for (place, entry) in entries.into_iter().enumerate() {
+            // The first was counted above. Where there is a limit there are no others, unless it came this very moment.
+            if place > 0 {
+                let _ = target.pace.admit(self.clock.now());
+            }
+            let (relay, name, id) = (Arc::clone(self), target.name.clone(), entry.id);
+            running.entries.insert(id);
+            running.tasks.spawn(async move {
+                relay.try_safely(&relay.targets[&name], entry, None).await;
+                id
+            });
         }
         match lease.next_due {
             _ if !took_none => Duration::ZERO,
-            Some(due) => due.saturating_sub(self.clock.unix()).max(SHORTEST_WAIT),
+            Some(due) => due.saturating_sub(queue.now()).max(SHORTEST_WAIT),
             None => LONGEST_WAIT,
         }
     }
@@ -149,7 +162,7 @@ impl Relay {
     }
 
     async fn try_entry(&self, target: &Target, entry: Leased, probe: Option<Probe<'_>>) {
-        let now = self.clock.unix();
+        let now = self.queue_time();
         // Between the lease and now others may have found out that the provider is gone.
         let mut probe = match probe {
             Some(probe) => Some(probe),
@@ -185,7 +198,7 @@ impl Relay {
     }
 
     async fn decide(&self, target: &Target, entry: &Leased, attempt: &Attempt, tried: &Tried) {
-        let (now, verdict) = (self.clock.unix(), &attempt.verdict);
+        let (now, verdict) = (self.queue_time(), &attempt.verdict);
         let reason = verdict.reason().unwrap_or_default();
         let ruling = target.rule(attempt, self.clock.now());
         let (attempts, expires_at) = (tried.attempts, entry.expires_at);
@@ -267,7 +280,7 @@ impl Relay {
     }
 
     fn ending<'a>(&self, outcome: &'a Outcome, reason: Option<Reason>, entry: &Leased, tried: &Tried) -> Ending<'a> {
-        let took = self.clock.unix().saturating_sub(entry.accepted_at);
+        let took = self.queue_time().saturating_sub(entry.accepted_at);
         Ending { outcome, reason, observed: None, attempts: tried.attempts, took }
     }
 
@@ -277,7 +290,7 @@ impl Relay {
         self.metrics.queue().settled(&target.name, "expired", 1);
         self.metrics.failure(target.platform, &kind, Transport::Standard, EXPIRED);
         let outcome = Outcome::Failed { text: TOO_LATE.into() };
-        let took = self.clock.unix().saturating_sub(expired.accepted_at);
+        let took = self.queue_time().saturating_sub(expired.accepted_at);
         let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
         log::notification_line(&subject_of(expired), &ending);
         self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
@@ -289,6 +302,22 @@ impl Relay {
             && let Err(error) = queue.settle(id, settlement).await
         {
             self.queue_failed("settle", &error);
+        }
+    }
+}
+
+/// What a loop is trying: at most [`AT_ONCE`] entries.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<EntryId>,
+    entries: HashSet<EntryId>,
+}
+
+impl Running {
+    fn ended(&mut self, ended: Result<EntryId, JoinError>) {
+        // Panics end inside of the task, and nobody aborts one.
+        if let Ok(id) = ended {
+            self.entries.remove(&id);
         }
     }
 }
