@@ -307,7 +307,11 @@ impl App {
             () = self.shutdown.forced() => {}
         }
         if let Some(queue) = &self.queue {
-            queue.close().await;
+            // What was acknowledged is on the disk. A disk that hangs must not keep the process from ending.
+            tokio::select! {
+                () = queue.close() => {}
+                () = self.shutdown.forced() => {}
+            }
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;

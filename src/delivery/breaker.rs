@@ -223,6 +223,11 @@ impl Breaker {
         let mut state = self.lock();
         let turn = match (why, &state.open) {
             (None, _) => self.close(&mut state),
+            // The pause is over and nobody is out to see: this one has seen. (A probe that found the credential too old says
+            // nothing; its second attempt comes here.)
+            (Some(why), Some(open)) if open.probe.is_none() && open.until <= began => {
+                self.open(&mut state, why, &attempt.verdict)
+            }
             // It began before. Only a probe's failure makes the pause longer. But that somebody must act is news.
             (Some(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
             (Some(Why::Trouble), _) => {

@@ -126,12 +126,12 @@ impl Relay {
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
                 let Tried { attempts, elapsed, .. } = tried;
-                return Run {
-                    last: target.settled(sender, subject.transport, attempt, began..ended),
-                    attempts,
-                    elapsed,
-                    stopped: None,
+                let last = if tried.credential_renewed {
+                    target.settled(sender, subject.transport, attempt, began..ended)
+                } else {
+                    attempt
                 };
+                return Run { last, attempts, elapsed, stopped: None };
             };
             self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
             tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });

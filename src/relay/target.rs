@@ -235,6 +235,11 @@ impl Target {
         ruling
     }
 
+    /// Whether removals that may be a mistake of ours are withheld now.
+    pub(super) fn withholds_removals(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.state(self.clock.now()).active.is_some())
+    }
+
     /// The last attempt as it stands: a credential that was just renewed and is refused again is not old but wrong.
     pub(super) fn settled(
         &self,
