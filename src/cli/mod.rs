@@ -11,6 +11,7 @@ mod keygen;
 mod man;
 mod migrate;
 mod output;
+mod queue;
 mod reference;
 mod send;
 mod serve;
@@ -44,6 +45,9 @@ Examples:
   pushrelay enroll https://chat.example.com    register a chat server by what it publishes
   pushrelay servers list                       who may send
   pushrelay trace ACK_ID                       what happened to one push
+  pushrelay queue list                         what waits on disk
+  pushrelay backup relay.backup                everything that a new machine needs
+  pushrelay restore relay.backup --to /etc/pushrelay
   pushrelay keygen --server-id chat-1          keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 --token TOKEN
@@ -74,6 +78,7 @@ enum Command {
     Enroll(enroll::Enroll),
     Servers(servers::Servers),
     Trace(trace::Trace),
+    Queue(queue::Queue),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -119,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Enroll(enroll) => enroll.run(),
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
+        Command::Queue(queue) => queue.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

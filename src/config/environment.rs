@@ -13,8 +13,8 @@ use super::keys::{self, GROUPS, Group};
 const PREFIX: &str = "PUSHRELAY_";
 
 /// Variables of that prefix that other parts of the program read, `PUSHRELAY_COMMIT` when it is built: whoever builds and
-/// starts it in one environment has that set.
-const ELSEWHERE: [&str; 2] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT"];
+/// starts it in one environment has that set. `PUSHRELAY_BACKUP_PASSPHRASE` is for `pushrelay backup` and `restore`.
+const ELSEWHERE: [&str; 3] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT", "PUSHRELAY_BACKUP_PASSPHRASE"];
 
 /// Whether a variable may set a key of ours.
 pub(super) fn is_ours(name: &OsStr) -> bool {
