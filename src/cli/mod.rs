@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parses arguments, prints for people, and maps every failure to an exit code.
 
+mod backup;
 mod check;
 mod completions;
 mod config;
@@ -13,6 +14,7 @@ mod migrate;
 mod output;
 mod queue;
 mod reference;
+mod restore;
 mod send;
 mod serve;
 mod servers;
@@ -62,6 +64,7 @@ Exit codes:
 Environment:
   PUSHRELAY_CONFIG        the configuration, where --config does not name one
   PUSHRELAY_…             any key of the configuration: PUSHRELAY_HTTP__MAX_BODY
+  PUSHRELAY_BACKUP_PASSPHRASE   what seals a backup
   NO_COLOR                no colours in what is printed, whatever its value"
 )]
 struct Arguments {
@@ -79,6 +82,8 @@ enum Command {
     Servers(servers::Servers),
     Trace(trace::Trace),
     Queue(queue::Queue),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -125,6 +130,8 @@ pub fn run() -> ExitCode {
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

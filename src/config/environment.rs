@@ -21,6 +21,11 @@ pub(super) fn is_ours(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(PREFIX))
 }
 
+/// Whether a variable is meant to set a key of ours.
+pub(super) fn is_setting(name: &OsStr) -> bool {
+    is_ours(name) && name.to_str().is_some_and(|name| !ELSEWHERE.contains(&name))
+}
+
 /// The variable that sets `key` of `group`; `alias` names one of a repeated group.
 pub(super) fn variable(group: &Group, alias: &str, key: &str) -> String {
     let key = key.to_ascii_uppercase();
