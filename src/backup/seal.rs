@@ -298,11 +298,11 @@ mod tests {
         }
 
         #[test]
-        fn what_was_altered_or_cut_or_made_longer_does_not_open(plain in plain(), at: prop::sample::Index, bit in 0..8) {
+        fn what_was_altered_or_cut_or_made_longer_does_not_open(plain in plain(), at: prop::sample::Index, bit in 0_u32..8) {
             let good = sealed(&plain, CHUNK);
             let at = at.index(good.len());
             let mut flipped = good.clone();
-            flipped[at] ^= 1 << bit;
+            flipped[at] ^= 1_u8 << bit;
             prop_assert!(opened(&flipped).is_err());
             prop_assert!(opened(&good[..at]).is_err());
             let longer = [&good[..], &good[..=at]].concat();

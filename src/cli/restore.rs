@@ -150,9 +150,11 @@ fn still_to_do(manifest: &Manifest, restored: &Restored, to: &Destination) -> Ve
         left.push(format!("set the variables that the relay had: {}", unset.join(", ")));
     }
     if rustix::process::geteuid().is_root() {
-        let directories = [Some(&to.directory), restored.data_dir.as_ref()].into_iter().flatten();
-        let directories: Vec<_> = directories.map(|directory| directory.display().to_string()).collect();
-        left.push(format!("give the files to the relay's user: chown -R pushrelay: {}", directories.join(" ")));
+        let state = restored.data_dir.iter().map(|state| format!(" and write {}", state.display())).collect::<String>();
+        left.push(format!(
+            "let the relay's user read {}{state} (systemd gives it a StateDirectory by itself)",
+            to.directory.display()
+        ));
     }
     left
 }

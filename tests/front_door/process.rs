@@ -18,19 +18,19 @@ use crate::support::{Answer, Push, configuration, use_crypto, write_credentials}
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `pushrelay`. Its output is collected; it is killed when dropped.
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     lines: mpsc::Receiver<String>,
-    seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
-    fn start(arguments: &[&str], folder: &Path) -> Self {
+    pub(crate) fn start(arguments: &[&str], folder: &Path) -> Self {
         Self::start_with(arguments, &[], folder)
     }
 
-    fn start_with(arguments: &[&str], variables: &[(&str, String)], folder: &Path) -> Self {
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, String)], folder: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pushrelay"))
             .args(arguments)
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -63,7 +63,7 @@ impl Process {
     }
 
     /// Waits for a line with these words.
-    fn wait_for(&mut self, words: &str) -> String {
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
                 panic!("no line says {words:?}; there were: {:#?}", self.seen)
@@ -76,19 +76,19 @@ impl Process {
     }
 
     /// Where it serves, read from its own log line.
-    fn address(&mut self) -> SocketAddr {
+    pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.wait_for("listening");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         value["address"].as_str().unwrap().parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end, and gives the exit status and everything that was printed.
-    fn end(mut self) -> (ExitStatus, String) {
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
@@ -106,19 +106,19 @@ impl Drop for Process {
 }
 
 /// A simulator and a folder with a configuration for the binary.
-struct Stage {
-    simulator: Simulator,
-    credentials: Credentials,
-    key: SigningKey,
-    folder: tempfile::TempDir,
+pub(crate) struct Stage {
+    pub(crate) simulator: Simulator,
+    pub(crate) credentials: Credentials,
+    pub(crate) key: SigningKey,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn set(tables: &str) -> Self {
+    pub(crate) async fn set(tables: &str) -> Self {
         Self::set_with(tables, |_| {}).await
     }
 
-    async fn set_with(tables: &str, change: impl FnOnce(&mut SimulatorSettings)) -> Self {
+    pub(crate) async fn set_with(tables: &str, change: impl FnOnce(&mut SimulatorSettings)) -> Self {
         use_crypto();
         let credentials = Credentials::generate().unwrap();
         let mut settings = SimulatorSettings::new(&credentials);
@@ -132,11 +132,11 @@ impl Stage {
         Self { simulator, credentials, key, folder }
     }
 
-    fn serve(&self) -> Process {
+    pub(crate) fn serve(&self) -> Process {
         Process::start(&["serve", "--config", "pushrelay.toml"], self.folder.path())
     }
 
-    async fn post(&self, relay: SocketAddr, push: &Push) -> Result<Answer, reqwest::Error> {
+    pub(crate) async fn post(&self, relay: SocketAddr, push: &Push) -> Result<Answer, reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://{relay}/api/v1/send_push");
         Ok(Answer::read(client.post(url).body(push.body(&self.key).to_string()).send().await?).await)
