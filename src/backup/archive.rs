@@ -207,10 +207,7 @@ fn check(input: impl Read) -> Result<Manifest, Wrong> {
     walk(input, &mut |_, content| io::copy(content, &mut io::sink()).map(drop))
 }
 
-fn walk(
-    input: impl Read,
-    take: &mut dyn FnMut(&Member, &mut dyn Read) -> io::Result<()>,
-) -> Result<Manifest, Wrong> {
+fn walk(input: impl Read, take: &mut dyn FnMut(&Member, &mut dyn Read) -> io::Result<()>) -> Result<Manifest, Wrong> {
     let mut archive = Archive::new(input);
     // Raw: extensions of tar, such as names of any length, are entries of their own, and refused as such.
     {

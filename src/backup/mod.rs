@@ -21,7 +21,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 pub use archive::{Backup, ReadError, looks_like_one};
 pub use manifest::{Area, DataDir, FORMAT, Manifest, Member, Name, QueueFigures, Reference, Relative};
-pub use restore::{Destination, Restored, RestoreError, restore};
+pub use restore::{Destination, RestoreError, Restored, restore};
 pub use seal::{MAX_PASSPHRASE, MIN_PASSPHRASE, SealError};
 
 use crate::admission::learned;
@@ -361,7 +361,8 @@ impl Drop for Copy {
 
 fn hold(path: &Path) -> Result<File, BackupError> {
     let mut options = OpenOptions::new();
-    let lock = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(BackupError::read(path))?;
+    let lock =
+        options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(BackupError::read(path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(BackupError::Busy { path: path.to_owned() }),

@@ -169,19 +169,19 @@ pub fn restore(backup: &mut Backup, to: &Destination) -> Result<Restored, Restor
         };
         // Never more than its user may write, nor more than others could read.
         let mode = if member.name.area == Area::Data { 0o600 } else { member.mode & 0o644 | 0o600 };
-        placings
-            .insert(&member.name, Placing { staged: stage.join(number.to_string()), place: place.clone(), mode });
+        placings.insert(&member.name, Placing { staged: stage.join(number.to_string()), place: place.clone(), mode });
     }
     let mut failed = None;
-    backup.each(&mut |member, content| {
-        let Some(placing) = placings.get(&member.name) else { return Ok(()) };
-        let written = write(placing, content);
-        written.inspect_err(|error| failed = Some((placing.place.clone(), error.kind())))
-    })
-    .map_err(|error| match failed {
-        Some((path, kind)) => RestoreError::Write { path, source: kind.into(), so_far: SoFar::Nothing },
-        None => error.into(),
-    })?;
+    backup
+        .each(&mut |member, content| {
+            let Some(placing) = placings.get(&member.name) else { return Ok(()) };
+            let written = write(placing, content);
+            written.inspect_err(|error| failed = Some((placing.place.clone(), error.kind())))
+        })
+        .map_err(|error| match failed {
+            Some((path, kind)) => RestoreError::Write { path, source: kind.into(), so_far: SoFar::Nothing },
+            None => error.into(),
+        })?;
     let configuration = manifest.configuration.as_ref();
     let mut in_order: Vec<(&Name, Placing)> = placings.into_iter().collect();
     // A relay cannot be started on half of it.
@@ -296,11 +296,7 @@ fn settle(placings: &[(&Name, Placing)], leftovers: &[PathBuf], to: &Destination
     }
     for directory in directories {
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| RestoreError::Write {
-            path: directory.to_owned(),
-            source,
-            so_far: SoFar::Part,
-        })?;
+        synced.map_err(|source| RestoreError::Write { path: directory.to_owned(), source, so_far: SoFar::Part })?;
     }
     Ok(())
 }

@@ -119,9 +119,9 @@ struct Show {
 /// Make entries due now, buried or not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A running relay looks within a second, and tries them as soon as the target's breaker and pace allow;
-one that is stopped tries them when it starts. An entry whose time is over is left alone: trying it
-would be too late. So is one that is being tried at this moment.
+A running relay looks within a second, and tries them as soon as the target's breaker allows; one
+that is stopped tries them when it starts. An entry whose time is over is left alone: trying it would
+be too late. So is one that is being tried at this moment.
 
 Examples:
   pushrelay queue retry 17 18 --config /etc/pushrelay/pushrelay.toml
@@ -492,7 +492,16 @@ mod tests {
         let row = listed.lines().nth(1).unwrap();
         let cells: Vec<_> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
         let expected = [
-            "17", "buried", "apple_rn", "chat-1", "message", "01234567", "1m 1s", "3h 58m 58s", "1", "PayloadTooLarge",
+            "17",
+            "buried",
+            "apple_rn",
+            "chat-1",
+            "message",
+            "01234567",
+            "1m 1s",
+            "3h 58m 58s",
+            "1",
+            "PayloadTooLarge",
             "a\\u{1b}[2J",
         ];
         assert_eq!(cells, expected, "{listed}");
@@ -501,7 +510,8 @@ mod tests {
 
     #[test]
     fn a_limit_has_a_bound_and_an_id_is_a_number() {
-        for (text, right) in [("1", true), ("10000", true), ("0", false), ("10001", false), ("-1", false), ("x", false)] {
+        for (text, right) in [("1", true), ("10000", true), ("0", false), ("10001", false), ("-1", false), ("x", false)]
+        {
             assert_eq!(limit(text).is_ok(), right, "{text}");
         }
         for (text, right) in [("1", true), ("0", false), ("-1", false), ("17x", false), ("", false)] {

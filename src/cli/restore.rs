@@ -70,12 +70,8 @@ impl Restore {
             }
             return say(about(&self.file, &backup.manifest, backup.is_sealed()));
         };
-        let to = Destination {
-            directory,
-            data_dir: self.data_dir,
-            force: self.force,
-            without_queue: self.without_queue,
-        };
+        let to =
+            Destination { directory, data_dir: self.data_dir, force: self.force, without_queue: self.without_queue };
         let restored = backup::restore(&mut backup, &to).map_err(Failure::running)?;
         say(format_args!("Restored: {} files, from a backup of {}.", restored.files, shown(&backup.manifest.made_at)))?;
         let left = still_to_do(&backup.manifest, &restored, &to);

@@ -34,8 +34,7 @@ pub fn inventory(
     let Some(mut document) = read(file.as_deref(), &mut findings) else {
         return Err(findings.finish().expect_err("whoever reads nothing reports why"));
     };
-    let ours: Vec<_> =
-        environment.into_iter().filter(|(name, _)| environment::is_setting(name)).collect();
+    let ours: Vec<_> = environment.into_iter().filter(|(name, _)| environment::is_setting(name)).collect();
     let mut variables: Vec<_> = ours.iter().filter_map(|(name, _)| name.clone().into_string().ok()).collect();
     variables.sort();
     // What is wrong is for `check` to say.

@@ -14,12 +14,14 @@ use crate::support::push::apple_token;
 /// The longest wait for what should be there at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One attempt before a push goes to disk, so that a test knows how many there were.
-const ONE_ATTEMPT: &str = "[delivery]\nfirst_pause = \"1ms\"\nmax_attempts = 1\n";
+/// One attempt before a push goes to disk, so that a test knows how many there were, and no breaker that would put off those
+/// that come when the provider is back.
+const ONE_ATTEMPT: &str = "[delivery]\nfirst_pause = \"1ms\"\nmax_attempts = 1\n[breaker]\nfailures = 0\n";
 
 /// A stage whose relay keeps its state in `data`.
 pub(crate) async fn stage() -> Stage {
-    let stage = Stage::set(ONE_ATTEMPT).await;
+    // A relay that starts again makes a provider token anew, sooner than Apple likes.
+    let stage = Stage::set_with(ONE_ATTEMPT, |simulator| simulator.provider_token_interval = Duration::ZERO).await;
     let file = stage.folder.path().join("pushrelay.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(file, format!("data_dir = \"data\"\n{text}")).unwrap();
