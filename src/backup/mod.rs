@@ -426,9 +426,9 @@ fn read_small(path: &Path) -> Result<(Vec<u8>, u32), BackupError> {
 
 /// SHA-256, hexadecimal.
 pub fn hash(content: &[u8]) -> String {
-    let mut context = Context::new(&SHA256);
-    context.update(content);
-    hexadecimal(context)
+    let mut hashing = Context::new(&SHA256);
+    hashing.update(content);
+    hexadecimal(hashing)
 }
 
 /// Copies, and says how many bytes there were and their SHA-256.
@@ -450,5 +450,5 @@ fn hash_of(mut input: impl Read, mut output: impl Write) -> io::Result<(u64, Str
 }
 
 fn hexadecimal(context: Context) -> String {
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    context.finish().as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

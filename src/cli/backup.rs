@@ -47,7 +47,7 @@ pub(super) struct Backup {
     /// Put keys, certificates and service accounts into it as well; needs a passphrase.
     #[arg(long)]
     seal_keys: bool,
-    /// Put in what `pushrelay trace` reads: up to journal.max_size more.
+    /// Put in what `pushrelay trace` reads: up to `journal.max_size` more.
     #[arg(long)]
     with_journal: bool,
 }
@@ -55,7 +55,7 @@ pub(super) struct Backup {
 /// Where the passphrase is. Never an argument: those can be seen by everybody on the machine.
 #[derive(Debug, Args)]
 pub(super) struct Passphrase {
-    /// A file with the passphrase in its first line, instead of PUSHRELAY_BACKUP_PASSPHRASE.
+    /// A file with the passphrase in its first line, instead of `PUSHRELAY_BACKUP_PASSPHRASE`.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }

@@ -223,18 +223,17 @@ impl Queue {
 
 impl Where {
     fn open(&self) -> Result<Inspector, Failure> {
-        let directory = match &self.data_dir {
-            Some(directory) => directory.clone(),
-            None => {
-                let known = KnownServers::of_configuration(self.config.as_deref(), std::env::vars_os())
-                    .map_err(Failure::configuration)?;
-                known.data_dir.ok_or_else(|| {
-                    Failure::running(
-                        "it is not known where the queue is: name the configuration (--config FILE or PUSHRELAY_CONFIG) or \
-                         the relay's data directory (--data-dir DIR). A relay without `data_dir` has no queue",
-                    )
-                })?
-            }
+        let directory = if let Some(directory) = &self.data_dir {
+            directory.clone()
+        } else {
+            let known = KnownServers::of_configuration(self.config.as_deref(), std::env::vars_os())
+                .map_err(Failure::configuration)?;
+            known.data_dir.ok_or_else(|| {
+                Failure::running(
+                    "it is not known where the queue is: name the configuration (--config FILE or PUSHRELAY_CONFIG) or \
+                     the relay's data directory (--data-dir DIR). A relay without `data_dir` has no queue",
+                )
+            })?
         };
         Inspector::open(&directory, Clock::System).map_err(Failure::running)
     }

@@ -33,6 +33,7 @@ Examples:
   pushrelay restore relay.backup --to /etc/pushrelay --data-dir /var/lib/pushrelay
   pushrelay restore relay.sealed --to ./rehearsal --passphrase-file /root/backup.passphrase
   pushrelay restore relay.backup --to ./rehearsal --data-dir ./rehearsal/data --without-queue")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Restore {
     /// The backup.
     #[arg(value_name = "FILE")]
@@ -126,15 +127,15 @@ fn still_to_do(manifest: &Manifest, restored: &Restored, to: &Destination) -> Ve
         match config::inventory(Some(file), std::env::vars_os()) {
             Ok(inventory) => {
                 left.extend(files_to_put(manifest, &inventory.named));
-                if let (Some(is), Some(looked_for)) = (&restored.data_dir, &inventory.data_dir) {
-                    if plain(is) != plain(looked_for) {
-                        left.push(format!(
-                            "the configuration keeps its state in {}, and it was restored into {}: set data_dir, or \
-                             PUSHRELAY_DATA_DIR",
-                            looked_for.display(),
-                            is.display()
-                        ));
-                    }
+                if let (Some(is), Some(looked_for)) = (&restored.data_dir, &inventory.data_dir)
+                    && plain(is) != plain(looked_for)
+                {
+                    left.push(format!(
+                        "the configuration keeps its state in {}, and it was restored into {}: set data_dir, or \
+                         PUSHRELAY_DATA_DIR",
+                        looked_for.display(),
+                        is.display()
+                    ));
                 }
             }
             Err(problems) => left.push(format!("mend the configuration: {problems}")),
@@ -146,7 +147,8 @@ fn still_to_do(manifest: &Manifest, restored: &Restored, to: &Destination) -> Ve
         left.push(format!("set the variables that the relay had: {}", unset.join(", ")));
     }
     if rustix::process::geteuid().is_root() {
-        let state = restored.data_dir.iter().map(|state| format!(" and write {}", state.display())).collect::<String>();
+        let state = restored.data_dir.as_ref().map(|state| format!(" and write {}", state.display()));
+        let state = state.unwrap_or_default();
         left.push(format!(
             "let the relay's user read {}{state} (systemd gives it a StateDirectory by itself)",
             to.directory.display()

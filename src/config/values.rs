@@ -199,10 +199,9 @@ impl<'a> Values<'a> {
     pub(super) fn all_named_files(&self, name: &str, is_list: bool) -> Vec<PathBuf> {
         let Some(entry) = self.section.entries.get(name) else { return Vec::new() };
         let texts: Vec<&str> = match &entry.given {
-            Given::Text(text) => vec![text],
             // From a variable: several are divided by commas, as `parse_entry` does.
             Given::Untyped(text) if is_list => text.split(',').map(str::trim).collect(),
-            Given::Untyped(text) => vec![text],
+            Given::Text(text) | Given::Untyped(text) => vec![text],
             Given::Array(items) => items
                 .iter()
                 .filter_map(|item| if let Given::Text(text) = item { Some(&**text) } else { None })
