@@ -136,8 +136,9 @@ pub fn restore(backup: &mut Backup, to: &Destination) -> Result<Restored, Restor
     };
     let places: Vec<PathBuf> = members.iter().map(|member| place(&member.name)).collect();
     // What `SQLite` keeps beside its file belongs to the old one, and would be read into the new one.
-    let leftovers: Vec<PathBuf> = data_dir.iter().flat_map(|directory| logs(directory)).collect();
-    look(&places, &leftovers, to, data_dir.as_deref())?;
+    let has_queue = members.iter().any(|member| member.name == Name::queue());
+    let leftovers: Vec<PathBuf> = data_dir.iter().filter(|_| has_queue).flat_map(|directory| logs(directory)).collect();
+    look(&places, &leftovers, to)?;
 
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -216,19 +217,16 @@ fn logs(data_dir: &Path) -> [PathBuf; 2] {
 }
 
 /// Everything that speaks against it, before anything is written.
-fn look(
-    places: &[PathBuf],
-    leftovers: &[PathBuf],
-    to: &Destination,
-    data_dir: Option<&Path>,
-) -> Result<(), RestoreError> {
+fn look(places: &[PathBuf], leftovers: &[PathBuf], to: &Destination) -> Result<(), RestoreError> {
     let mut all: BTreeSet<&Path> = BTreeSet::new();
     if let Some(twice) = places.iter().find(|place| !all.insert(place)) {
         return Err(RestoreError::Clash(twice.clone()));
     }
     let mut there = Vec::new();
     for place in places {
-        let root = data_dir.filter(|directory| place.starts_with(directory)).unwrap_or(&to.directory);
+        // Only what the operator has named may be a link.
+        let named = to.data_dir.as_ref().filter(|directory| place.starts_with(directory));
+        let root = named.unwrap_or(&to.directory);
         for above in place.ancestors().skip(1).take_while(|above| *above != root) {
             if above.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
                 return Err(RestoreError::NotADirectory(above.to_owned()));

@@ -21,8 +21,8 @@ const VARIABLE: &str = "PUSHRELAY_BACKUP_PASSPHRASE";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The configuration, the files of chat servers, public keys and authorities, what was learned, and the
-queue as it is at one moment; the relay goes on meanwhile. Keys, certificates and service accounts of
-targets are not in it: they are listed with their SHA-256, and restore says which are missing.
+queue as it is at one moment; the relay goes on meanwhile. Keys, certificates and service accounts
+are not in it: they are listed with their SHA-256, and restore says which are missing.
 
 The queue holds device tokens and texts, and a configuration may hold passwords: keep the file as
 secret as the relay's disk. With a passphrase all of it is sealed (AES-256-GCM), and with --seal-keys

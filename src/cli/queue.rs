@@ -120,8 +120,8 @@ struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A running relay looks within a second, and tries them as soon as the target's breaker allows; one
-that is stopped tries them when it starts. An entry whose time is over is left alone: trying it would
-be too late. So is one that is being tried at this moment.
+that is stopped tries them when it starts. An entry whose time is over is left alone, since trying
+it would be too late; so is one that is being tried at this moment.
 
 Examples:
   pushrelay queue retry 17 18 --config /etc/pushrelay/pushrelay.toml

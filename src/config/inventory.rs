@@ -95,3 +95,48 @@ fn naming(key: &Key) -> Option<(String, NamedKind)> {
         _ => Some((key.file_name()?, NamedKind::Password)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_a_configuration_names_is_found_with_what_is_in_it_and_however_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pushrelay.toml");
+        let text = "data_dir = \"state\"\n[log]\nfile = \"log/pushrelay.log\"\n[tls]\ncertificate_file = \"relay.pem\"\n\
+                    key_file = \"relay.key\"\n[[target]]\nname = \"a\"\nprovider = \"apns\"\n\
+                    certificate_file = \"/etc/a.pem\"\ncertificate_password_file = \"a.password\"\nca_file = \"ca.pem\"\n\
+                    [[server]]\nname = \"s\"\nid = \"s\"\nkey_files = [\"1.pem\", \"2.pem\"]\n";
+        std::fs::write(&file, text).unwrap();
+        std::fs::create_dir(folder.path().join("servers.d")).unwrap();
+        std::fs::write(folder.path().join("servers.d/t.toml"), "id = \"t\"\nwebhook_keys_file = \"t.keys\"\n").unwrap();
+        std::fs::write(folder.path().join("servers.d/t.toml~"), "").unwrap();
+        let variables = [
+            ("PUSHRELAY_TARGET__B__PROVIDER", "fcm"),
+            ("PUSHRELAY_TARGET__B__SERVICE_ACCOUNT_FILE", "b,1.json"),
+            ("PUSHRELAY_CONFIG", "other"),
+            ("PUSHRELAY_BACKUP_PASSPHRASE", "canary"),
+            ("HOME", "/root"),
+        ];
+        let found = inventory(Some(&file), variables.map(|(name, value)| (name.into(), value.into()))).unwrap();
+        assert_eq!(found.data_dir, Some(folder.path().join("state")));
+        assert_eq!(found.server_files, [folder.path().join("servers.d/t.toml")]);
+        assert_eq!(found.variables, ["PUSHRELAY_TARGET__B__PROVIDER", "PUSHRELAY_TARGET__B__SERVICE_ACCOUNT_FILE"]);
+        let relative = |path: &Path| path.strip_prefix(folder.path()).unwrap_or(path).display().to_string();
+        let mut named: Vec<_> = found.named.iter().map(|named| (relative(&named.path), named.kind)).collect();
+        named.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [
+            ("/etc/a.pem", NamedKind::Key),
+            ("1.pem", NamedKind::Public),
+            ("2.pem", NamedKind::Public),
+            ("a.password", NamedKind::Password),
+            ("b,1.json", NamedKind::Key),
+            ("ca.pem", NamedKind::Public),
+            ("relay.key", NamedKind::Key),
+            ("relay.pem", NamedKind::Key),
+            ("servers.d/t.keys", NamedKind::Password),
+        ];
+        assert_eq!(named, expected.map(|(path, kind)| (path.to_owned(), kind)));
+    }
+}

@@ -214,6 +214,15 @@ async fn what_is_there_is_replaced_only_by_force_and_never_under_a_relay_that_ru
     let arguments = ["queue", "list", "--json", "--data-dir", "new/data"];
     assert_eq!(run(folder, &arguments).json().as_array().unwrap().len(), 3);
 
+    // One that is left where it is keeps its write-ahead log.
+    let mut relay = Process::start(&["serve", "--config", "pushrelay.toml"], &folder.join("new"));
+    let address = relay.address();
+    stage.post(address, &Push::apple(&apple_token(4))).await.unwrap().expect_ok();
+    relay.signal("KILL");
+    let _ = relay.child.wait();
+    restore(&stage, "relay.backup", &["--to", "new", "--force", "--without-queue"]).well();
+    assert_eq!(run(folder, &arguments).json().as_array().unwrap().len(), 4);
+
     let printed = restore(&stage, "relay.backup", &["--to", "empty", "--without-queue"]).well();
     assert!(!printed.contains("are delivered"), "{printed}");
     assert!(!folder.join("empty/data/queue.sqlite3").exists() && folder.join("empty/data/journal").exists());
@@ -244,7 +253,7 @@ async fn state_that_was_elsewhere_is_restored_where_the_operator_says_and_nowher
     let outside = folder.join("new/outside").join(authority.strip_prefix("/").unwrap());
     assert!(outside.exists() && printed.contains(&format!("to {}, where it was", authority.display())), "{printed}");
 
-    // A link in the way is not followed.
+    // A link in the way is not followed, not even by state that belongs beside the configuration.
     fs::create_dir(folder.join("trap")).unwrap();
     symlink(elsewhere.path(), folder.join("trap/outside")).unwrap();
     restore(&stage, "relay.backup", &["--to", "trap", "--data-dir", "state"]).badly(1, "is a link or no directory");
