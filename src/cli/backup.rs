@@ -25,7 +25,7 @@ queue as it is at one moment; the relay goes on meanwhile. Keys, certificates an
 are not in it: they are listed with their SHA-256, and restore says which are missing.
 
 The queue holds device tokens and texts, and a configuration may hold passwords: keep the file as
-secret as the relay's disk. With a passphrase all of it is sealed (AES-256-GCM), and with --seal-keys
+secret as the relay's disk. With a passphrase all of it is sealed (AES-256-GCM), with --seal-keys
 the keys are in it, too. A passphrase that is lost cannot be recovered.
 
 It is written beside FILE, synced, and then given its name, for its user alone (0600). An earlier

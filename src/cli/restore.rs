@@ -18,8 +18,9 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything is read and checked before anything is written: hashes, names, the seal. What is there
-already is not replaced without --force, and never while a relay runs on it. Files appear all at once,
-the configuration last. Then it says what is still to do, such as keys that are not in the backup.
+already is not replaced without --force, and never while a relay runs on it. Files are written
+beside their places and then renamed, the configuration last. At the end it says what is still to
+do, such as keys that are not in the backup.
 
 Nothing is written outside of --to and --data-dir. A relay that kept its state elsewhere than below
 its configuration needs --data-dir; files from elsewhere are put into DIR/outside.

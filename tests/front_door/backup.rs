@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use pushrelay::admission::signing::SigningKey;
 use pushrelay::simulator::{Fault, Provider};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -186,7 +187,8 @@ async fn what_is_there_is_replaced_only_by_force_and_never_under_a_relay_that_ru
     let folder = stage.folder.path();
     die_with_pushes(&stage, 3).await;
     fs::create_dir(folder.join("servers.d")).unwrap();
-    fs::write(folder.join("servers.d/other.toml"), "id = \"other\"\nkeys = []\n").unwrap();
+    let key = SigningKey::generate().public_base64();
+    fs::write(folder.join("servers.d/other.toml"), format!("id = \"other\"\nkeys = [\"{key}\"]\n")).unwrap();
     backup(&stage, "relay.backup", &["--with-journal"]).well();
     // A slip does not cost the configuration, and an earlier backup is replaced.
     backup(&stage, "pushrelay.toml", &[]).badly(1, "is there already and no backup");
@@ -201,7 +203,7 @@ async fn what_is_there_is_replaced_only_by_force_and_never_under_a_relay_that_ru
     for key in KEYS {
         fs::copy(folder.join(key), folder.join("new").join(key)).unwrap();
     }
-    // Files that name nothing wrong: an empty list of keys is none of `serve`.
+    // It would come back if anything were written.
     fs::remove_file(folder.join("new/servers.d/other.toml")).unwrap();
     let mut relay = Process::start(&["serve", "--config", "pushrelay.toml"], &folder.join("new"));
     relay.address();
