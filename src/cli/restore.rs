@@ -85,8 +85,8 @@ impl Restore {
         }
         if let Some(queue) = backup.manifest.queue.filter(|queue| queue.waiting > 0 && !to.without_queue) {
             say(format_args!(
-                "{} notifications are delivered when the relay starts, but for those whose time is over. Those that were \
-                 delivered since the backup are delivered again. No second relay may be started from it.",
+                "What waited ({} in the queue) is delivered when the relay starts, but for what is too late by then. What was \
+                 delivered since the backup is delivered again. Start no second relay from it.",
                 queue.waiting
             ))?;
         }

@@ -113,7 +113,10 @@ async fn what_was_queued_when_a_backup_was_made_under_load_is_delivered_by_a_rel
         assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
     assert!(!printed.contains("ca.pem"), "it is in the backup: {printed}");
-    assert!(printed.contains(&format!("{waiting} notifications are delivered when the relay starts")), "{printed}");
+    assert!(
+        printed.contains(&format!("What waited ({waiting} in the queue) is delivered when the relay starts")),
+        "{printed}"
+    );
     let new = folder.join("new/machine");
     for key in KEYS {
         fs::copy(folder.join(key), new.join(key)).unwrap();
@@ -226,7 +229,7 @@ async fn what_is_there_is_replaced_only_by_force_and_never_under_a_relay_that_ru
     assert_eq!(run(folder, &arguments).json().as_array().unwrap().len(), 4);
 
     let printed = restore(&stage, "relay.backup", &["--to", "empty", "--without-queue"]).well();
-    assert!(!printed.contains("are delivered"), "{printed}");
+    assert!(!printed.contains("What waited"), "{printed}");
     assert!(!folder.join("empty/data/queue.sqlite3").exists() && folder.join("empty/data/journal").exists());
 }
 
@@ -244,14 +247,14 @@ async fn state_that_was_elsewhere_is_restored_where_the_operator_says_and_nowher
     fs::write(&file, text).unwrap();
     die_with_pushes(&stage, 1).await;
     backup(&stage, "relay.backup", &[]).well();
-    let state = |directory: &Path| directory.join("queue.sqlite3").exists();
+    let has_queue = |directory: &Path| directory.join("queue.sqlite3").exists();
     fs::remove_file(elsewhere.path().join("queue.sqlite3")).unwrap();
 
     restore(&stage, "relay.backup", &["--to", "new"]).badly(1, "say --data-dir");
     assert!(!folder.join("new").exists());
     let printed = restore(&stage, "relay.backup", &["--to", "new", "--data-dir", "new/state"]).well();
     assert!(printed.contains("it was restored into new/state: set data_dir"), "{printed}");
-    assert!(state(&folder.join("new/state")) && !state(elsewhere.path()));
+    assert!(has_queue(&folder.join("new/state")) && !has_queue(elsewhere.path()));
     let outside = folder.join("new/outside").join(authority.strip_prefix("/").unwrap());
     assert!(outside.exists() && printed.contains(&format!("to {}, where it was", authority.display())), "{printed}");
 
