@@ -74,6 +74,23 @@ pub struct BindError {
     error: io::Error,
 }
 
+impl BindError {
+    /// Another process has it, which may be a relay.
+    pub fn is_in_use(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+
+    /// What the system says.
+    pub fn problem(&self) -> String {
+        self.error.to_string()
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        remedy(&self.error, self.address)
+    }
+}
+
 fn remedy(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!("another process has it: ss -ltnp | grep {}", address.port()),
@@ -86,8 +103,6 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
 impl Listeners {
     /// Binds what the settings name.
     pub async fn bind(settings: &HttpSettings) -> Result<Self, BindError> {
-        let bind =
-            async |address: SocketAddr, key| listen(address).await.map_err(|error| BindError { address, key, error });
         let ingest = bind(settings.listen, "listen").await?;
         let ops = match settings.ops_listen {
             Some(address) => Some(bind(address, "ops.listen").await?),
@@ -95,6 +110,20 @@ impl Listeners {
         };
         Ok(Self { ingest, ops })
     }
+
+    /// Binds each address for a moment, to see whether it can be had: key, address, and why not.
+    pub async fn attempt(settings: &HttpSettings) -> Vec<(&'static str, SocketAddr, Result<(), BindError>)> {
+        let ops = settings.ops_listen.map(|address| ("ops.listen", address));
+        let mut attempts = Vec::new();
+        for (key, address) in std::iter::once(("listen", settings.listen)).chain(ops) {
+            attempts.push((key, address, bind(address, key).await.map(drop)));
+        }
+        attempts
+    }
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, BindError> {
+    listen(address).await.map_err(|error| BindError { address, key, error })
 }
 
 /// Connections that the kernel keeps until they are accepted; what `TcpListener::bind` asks for.

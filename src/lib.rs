@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod doctor;
 pub mod enrolment;
 pub mod http;
 pub mod journal;

@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → {http, enrolment, backup} → {admission, relay} → {delivery, queue, sender, journal} → {notification, message, outcome, clock}`.
+//! `main → cli → app → {http, enrolment, backup, doctor} → {admission, relay} → {delivery, queue, sender, journal} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -14,6 +14,7 @@ const RINGS: &[(&str, u8)] = &[
     ("http", 3),
     ("enrolment", 3),
     ("backup", 3),
+    ("doctor", 3),
     ("admission", 4),
     ("relay", 4),
     ("delivery", 5),

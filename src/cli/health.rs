@@ -119,6 +119,12 @@ impl Health {
     }
 }
 
+/// Whether what answers at this address is a relay that lives, asked for at most 2 s: it is on this machine.
+pub(super) async fn is_relay(base: &Url) -> bool {
+    let asked = tokio::time::timeout(Duration::from_secs(2), ask(&page(base, false))).await;
+    asked.is_ok_and(|answer| answer.is_ok_and(|(status, body)| judge(status, &body).is_ok()))
+}
+
 /// The page to ask: behind the relay's address, unless that names one itself.
 fn page(base: &Url, ready: bool) -> Url {
     let path = base.path().trim_end_matches('/');

@@ -11,14 +11,18 @@ mod proof;
 mod texts;
 mod transport;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
 use crate::outcome::{Attempt, Verdict};
 pub use proof::Proof;
+pub(crate) use transport::{ConnectError, Greeting, SecureError, Secured, Target as Way, Trouble, Unacceptable};
 
 /// One configured target: an app at a provider.
 #[derive(Clone, Debug)]
@@ -82,6 +86,44 @@ impl ProviderSettings {
             Self::Apns(_) => Platform::Apple,
             Self::Fcm(_) => Platform::Android,
         }
+    }
+}
+
+impl TargetSettings {
+    /// The way to the provider, to be walked by whoever wants to know where it ends; the sender itself goes it on
+    /// connections of its own. `None` without TLS, as to a stand-in on this machine.
+    ///
+    /// # Errors
+    /// What is wrong with the address, the proxy or the authorities, in words.
+    pub(crate) fn way(&self) -> Result<Option<Way>, String> {
+        match &self.provider {
+            ProviderSettings::Apns(apns) => {
+                let url = apns::endpoint(self.network.endpoint.as_ref(), apns)?;
+                self.way_to(&url, apns.credential.certified())
+            }
+            ProviderSettings::Fcm(fcm) => {
+                let url = fcm::send_url(self.network.endpoint.as_ref(), fcm.account.project_id());
+                self.way_to(&url.ok_or("the endpoint cannot be used")?, None)
+            }
+        }
+    }
+
+    /// As [`Self::way`], to where Google gives access tokens; `None` for Apple, too.
+    pub(crate) fn way_to_tokens(&self) -> Result<Option<Way>, String> {
+        match &self.provider {
+            ProviderSettings::Apns(_) => Ok(None),
+            ProviderSettings::Fcm(fcm) => self.way_to(fcm.account.token_uri(), None),
+        }
+    }
+
+    fn way_to(&self, url: &Url, certified: Option<Arc<CertifiedKey>>) -> Result<Option<Way>, String> {
+        if url.scheme() != "https" {
+            return Ok(None);
+        }
+        let network = &self.network;
+        let tls = network.tls_config(certified).map_err(|error| error.to_string())?;
+        let proxy = network.proxy.for_url(url).map_err(|error| error.to_string())?;
+        Way::new(url, proxy, tls, network.connect_timeout).map(Some).map_err(|error| error.to_string())
     }
 }
 

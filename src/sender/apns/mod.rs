@@ -228,7 +228,7 @@ fn expiration(now: Duration, remaining: Duration) -> u64 {
 }
 
 /// `https://host[:port]`, nothing behind it.
-fn endpoint(configured: Option<&Url>, settings: &ApnsSettings) -> Result<Url, String> {
+pub(super) fn endpoint(configured: Option<&Url>, settings: &ApnsSettings) -> Result<Url, String> {
     let host = if settings.sandbox { SANDBOX } else { PRODUCTION };
     let url = match configured {
         Some(url) => url.clone(),

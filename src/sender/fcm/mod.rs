@@ -181,7 +181,7 @@ fn retry(trouble: Trouble, unprocessed: bool) -> Verdict {
 }
 
 /// `None` if the endpoint cannot be used.
-fn send_url(endpoint: Option<&Url>, project: &str) -> Option<Url> {
+pub(super) fn send_url(endpoint: Option<&Url>, project: &str) -> Option<Url> {
     let mut url = match endpoint {
         Some(endpoint) => endpoint.clone(),
         None => Url::parse(ENDPOINT).ok()?,

@@ -2,6 +2,7 @@
 //! back-off, no memory of earlier ones.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::sender::network::Proxy;
 const MAX_PROXY_ANSWER: usize = 8 * 1024;
 
 /// The name by which both sides choose HTTP/2 in TLS (RFC 9113 §3.2).
-const ALPN_HTTP2: &[u8] = b"h2";
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Where to connect, and how.
 #[derive(Clone)]
@@ -36,13 +37,13 @@ pub(crate) struct Target {
 
 /// Why there is no connection. The detail is for the log; it holds addresses and certificate problems, no secret.
 #[derive(Debug)]
-pub(super) struct ConnectError {
-    pub(super) trouble: Trouble,
-    pub(super) detail: String,
+pub(crate) struct ConnectError {
+    pub(crate) trouble: Trouble,
+    pub(crate) detail: String,
 }
 
 impl ConnectError {
-    fn new(trouble: Trouble, detail: impl std::fmt::Display) -> Self {
+    pub(super) fn new(trouble: Trouble, detail: impl std::fmt::Display) -> Self {
         Self { trouble, detail: detail.to_string() }
     }
 }
@@ -76,7 +77,7 @@ impl Target {
     }
 
     /// `host:port`, for the log.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         authority(&self.host, self.port)
     }
 
@@ -93,31 +94,55 @@ impl Target {
     }
 
     async fn connect_before(&self, deadline: Instant) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let tcp = match &self.proxy {
-            None => tcp(&self.host, self.port, deadline).await?,
-            Some(proxy) => self.through(proxy, deadline).await?,
-        };
-        let stream = TlsConnector::from(Arc::clone(&self.tls))
-            .connect(self.server_name.clone(), tcp)
-            .await
-            .map_err(|error| ConnectError::new(tls_trouble(&error), error))?;
+        let addresses = self.look_up().await?;
+        let (tcp, _) = self.reach(&addresses, deadline).await?;
+        let stream = self.secure(tcp, Arc::clone(&self.tls)).await;
+        let stream = stream.map_err(|error| ConnectError::new(tls_trouble(&error), error))?;
         match stream.get_ref().1.alpn_protocol() {
             Some(ALPN_HTTP2) => Ok(stream),
             _ => Err(ConnectError::new(Trouble::NoHttp2, "the peer did not choose HTTP/2 (ALPN `h2`)")),
         }
     }
 
-    async fn through(&self, proxy: &Proxy, deadline: Instant) -> Result<TcpStream, ConnectError> {
+    /// Where the first connection goes: to the proxy if there is one, otherwise to the peer itself.
+    fn first_hop(&self) -> Result<(String, u16), ConnectError> {
+        let Some(proxy) = &self.proxy else { return Ok((self.host.clone(), self.port)) };
         let unusable = || ConnectError::new(Trouble::Proxy, "the proxy's address has no host");
         let host = proxy.address.host().ok_or_else(unusable)?.to_string();
         let port = proxy.address.port_or_known_default().ok_or_else(unusable)?;
-        // DNS or TCP trouble on the way to the proxy is the proxy's: the provider was never tried.
-        let mut stream = tcp(host.trim_matches(['[', ']']), port, deadline).await.map_err(|error| ConnectError {
-            trouble: Trouble::Proxy,
-            detail: format!("proxy {}: {}", proxy.address, error.detail),
-        })?;
+        Ok((host.trim_matches(['[', ']']).to_owned(), port))
+    }
+
+    /// DNS or TCP trouble on the way to the proxy is the proxy's: the provider was never tried.
+    fn on_the_first_hop(&self, error: ConnectError) -> ConnectError {
+        match &self.proxy {
+            None => error,
+            Some(proxy) => ConnectError::new(Trouble::Proxy, format_args!("proxy {}: {}", proxy.address, error.detail)),
+        }
+    }
+
+    /// The proxy that stands in between, without its credentials.
+    pub(crate) fn proxy(&self) -> Option<&Url> {
+        self.proxy.as_ref().map(|proxy| &proxy.address)
+    }
+
+    /// The addresses to connect to first, looked up anew: the proxy's if there is one. At least one.
+    pub(crate) async fn look_up(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        let (host, port) = self.first_hop()?;
+        lookup(&host, port).await.map_err(|error| self.on_the_first_hop(error))
+    }
+
+    /// Connects to the first of these addresses that answers, and has the proxy open a tunnel if there is one. Says which
+    /// address it was.
+    pub(crate) async fn reach(
+        &self,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        let (mut stream, address) = tcp(addresses, deadline).await.map_err(|error| self.on_the_first_hop(error))?;
+        let Some(proxy) = &self.proxy else { return Ok((stream, address)) };
         match connect_method(&mut stream, &self.address(), proxy).await {
-            Ok(200..=299) => Ok(stream),
+            Ok(200..=299) => Ok((stream, address)),
             Ok(407) => Err(ConnectError::new(
                 Trouble::ProxyAuth,
                 format_args!("proxy {}: 407, it wants (other) credentials", proxy.address),
@@ -128,6 +153,16 @@ impl Target {
             )),
             Err(error) => Err(ConnectError::new(Trouble::Proxy, format_args!("proxy {}: {error}", proxy.address))),
         }
+    }
+
+    /// TLS with the peer, as `tls` says.
+    pub(super) async fn secure(&self, tcp: TcpStream, tls: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+        TlsConnector::from(tls).connect(self.server_name.clone(), tcp).await
+    }
+
+    /// How it speaks TLS.
+    pub(super) fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
     }
 }
 
@@ -143,12 +178,19 @@ fn tls_trouble(error: &io::Error) -> Trouble {
     }
 }
 
-/// Looks the name up anew and tries its addresses in order, each with its share of the time that is left, so that one
-/// that swallows packets leaves room for the next.
-async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let addresses: Vec<_> =
-        tokio::net::lookup_host((host, port)).await.map_err(|error| ConnectError::new(Trouble::Dns, error))?.collect();
-    let mut last = ConnectError::new(Trouble::Dns, format_args!("{host} has no address"));
+async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<_> = found.map_err(|error| ConnectError::new(Trouble::Dns, error))?.collect();
+    if addresses.is_empty() {
+        return Err(ConnectError::new(Trouble::Dns, format_args!("{host} has no address")));
+    }
+    Ok(addresses)
+}
+
+/// Tries the addresses in order, each with its share of the time that is left, so that one that swallows packets leaves
+/// room for the next.
+async fn tcp(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let mut last = ConnectError::new(Trouble::Dns, "there is no address");
     for (index, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(Instant::now()) / untried;
@@ -157,7 +199,7 @@ async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Conn
                 // Writes are gathered already; waiting for more would only add delay. A socket that refuses the option
                 // still works.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, *address));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 ConnectError::new(Trouble::ConnectRefused, format_args!("{address}: {error}"))

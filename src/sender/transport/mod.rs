@@ -17,6 +17,7 @@ mod gather;
 mod pool;
 mod slots;
 mod trouble;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,11 @@ use h2::client::ResponseFuture;
 use http::{HeaderMap, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use connect::Target;
+pub(crate) use connect::{ConnectError, Target};
 use pool::{Lease, Shared, Silence};
 pub(crate) use slots::Tuning;
 pub(crate) use trouble::{TransportError, Trouble};
+pub(crate) use walk::{Greeting, SecureError, Secured, Unacceptable};
 
 /// How often a request is repeated at once that the peer has promised not to have looked at. A peer that turns down four
 /// connections' worth in a row is in trouble, and the caller's back-off is the better answer.

@@ -9,6 +9,10 @@ mod signing_key;
 #[cfg(test)]
 pub(super) mod test_keys;
 
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
 pub use certificate::ClientCertificate;
 pub use signing_key::SigningKey;
 
@@ -22,6 +26,14 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// What is shown in TLS, if anything is.
+    pub(in super::super) fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Self::Key(_) => None,
+            Self::Certificate(certificate) => Some(certificate.certified()),
+        }
+    }
+
     /// Whether Apple takes both for the same sender.
     pub(in super::super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
