@@ -17,8 +17,8 @@ use crate::clock::Clock;
 use crate::config::{self, Loaded, ProbeAddress};
 use crate::doctor::{self, Finding, Standing, Taken};
 use crate::http::Standing as TlsStanding;
-use crate::sender::Sender;
 use crate::sender::apns::KeysInUse;
+use crate::sender::{Sender, TargetSettings};
 
 /// The longest `--timeout`: nobody waits longer for one step.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(2);
@@ -81,11 +81,12 @@ struct Report {
 
 /// The configuration as far as nobody need be asked.
 #[derive(Default)]
-struct Reading {
+struct Reading<'a> {
     problems: Vec<String>,
     warnings: Vec<String>,
     good: Vec<String>,
-    senders: Vec<Sender>,
+    /// The targets that can be set up.
+    targets: Vec<(&'a TargetSettings, Sender)>,
 }
 
 impl Check {
@@ -100,9 +101,9 @@ impl Check {
                 return Err(Failure::configuration(problems));
             }
         };
-        let Reading { problems, warnings, good, senders } = read(&loaded);
+        let Reading { problems, warnings, good, targets } = read(&loaded);
         let mut report = Report {
-            result: "ok",
+            result: "",
             targets: loaded.settings.targets.len(),
             servers: loaded.settings.admission.servers.len(),
             problems,
@@ -117,28 +118,27 @@ impl Check {
                 say(line)?;
             }
         }
-        if !report.problems.is_empty() {
-            let text = report.problems.join("\n");
-            if self.json {
-                print_json(&Report { result: "configuration_error", ..report })?;
-            }
-            return Err(Failure::configuration(text));
-        }
-        if !self.json {
+        if !self.json && report.problems.is_empty() {
             let Report { targets, servers, .. } = report;
             say(format_args!("The configuration is right. Targets: {targets}, servers: {servers}."))?;
         }
         if !self.offline {
-            report.findings = super::block_on(async { Ok(prove(&loaded, &senders, self.timeout, self.config).await) })?;
+            report.findings = super::block_on(async { Ok(prove(&loaded, &targets, self.timeout, self.config).await) })?;
         }
         let failures: Vec<_> = report.findings.iter().filter(|finding| finding.is_failure()).map(place).collect();
-        if !failures.is_empty() {
-            report.result = "failed";
-        }
+        report.result = match (report.problems.as_slice(), failures.as_slice()) {
+            ([], []) => "ok",
+            ([], _) => "failed",
+            // Of a target that is left out, while the others deliver.
+            _ => "configuration_error",
+        };
         if self.json {
             print_json(&report)?;
         } else {
             print(table(&report.findings))?;
+        }
+        if !report.problems.is_empty() {
+            return Err(Failure::configuration(report.problems.join("\n")));
         }
         if failures.is_empty() { Ok(()) } else { Err(Failure::running(format!("failed: {}", failures.join(", ")))) }
     }
@@ -148,7 +148,7 @@ fn print_json(report: &Report) -> Result<(), Failure> {
     say(serde_json::to_string_pretty(report).map_err(Failure::running)?)
 }
 
-fn read(loaded: &Loaded) -> Reading {
+fn read(loaded: &Loaded) -> Reading<'_> {
     let settings = &loaded.settings;
     let mut reading = Reading {
         problems: settings
@@ -163,14 +163,15 @@ fn read(loaded: &Loaded) -> Reading {
     for target in &settings.targets {
         match Sender::new(target, &Clock::System, &mut keys) {
             // `serve` starts with it, for the sake of the other targets; whoever asks wants to know.
-            Ok(sender) => match sender.credential_problem() {
-                Some(problem) => reading.problems.push(format!("target `{}`: {problem}", target.name)),
-                None => {
-                    let platform = sender.platform().as_str();
-                    reading.good.push(format!("target {} ({platform}): credentials read", target.name));
-                    reading.senders.push(sender);
+            Ok(sender) => {
+                if let Some(problem) = sender.credential_problem() {
+                    reading.problems.push(format!("target `{}`: {problem}", target.name));
+                    continue;
                 }
-            },
+                let platform = sender.platform().as_str();
+                reading.good.push(format!("target {} ({platform}): credentials read", target.name));
+                reading.targets.push((target, sender));
+            }
             Err(error) => reading.problems.push(error.to_string()),
         }
     }
@@ -188,11 +189,16 @@ fn read(loaded: &Loaded) -> Reading {
     reading
 }
 
-/// What is found on this machine and on the way to each target. All targets have a sender here, in the same order.
-async fn prove(loaded: &Loaded, senders: &[Sender], timeout: Duration, config: Option<PathBuf>) -> Vec<Finding> {
+/// What is found on this machine and on the way to each target.
+async fn prove(
+    loaded: &Loaded,
+    targets: &[(&TargetSettings, Sender)],
+    timeout: Duration,
+    config: Option<PathBuf>,
+) -> Vec<Finding> {
     let settings = &loaded.settings;
-    let both = settings.targets.iter().zip(senders);
-    let targets = join_all(both.map(|(target, sender)| doctor::examine(target, sender, &Clock::System, timeout)));
+    let examine = targets.iter().map(|(target, sender)| doctor::examine(target, sender, &Clock::System, timeout));
+    let targets = join_all(examine);
     let machine = async {
         let queue = settings.queue.as_ref().map(|queue| queue.is_required);
         let data_dir = settings.data_dir.as_deref();
@@ -207,7 +213,7 @@ async fn prove(loaded: &Loaded, senders: &[Sender], timeout: Duration, config: O
 
 async fn listening(loaded: &Loaded, config: Option<PathBuf>) -> Vec<Finding> {
     let attempts = Listeners::attempt(&loaded.settings.http).await;
-    let in_use = attempts.iter().any(|(_, _, attempt)| attempt.as_ref().is_err_and(|error| error.is_in_use()));
+    let in_use = attempts.iter().any(|(_, _, attempt)| attempt.as_ref().is_err_and(BindError::is_in_use));
     let runs = in_use && a_relay_runs(config).await;
     let taken = |attempt: Result<(), BindError>| match attempt {
         Ok(()) => Taken::Free,

@@ -41,7 +41,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 Examples:
   pushrelay dev                                see a push arrive, with no account and no file
   pushrelay serve --config pushrelay.toml      run the relay
-  pushrelay check --config pushrelay.toml      is the configuration right?
+  pushrelay check --config pushrelay.toml      will this configuration deliver?
   pushrelay config print --changed             what holds, and who says so
   pushrelay health --ready                     can the relay on this machine deliver?
   pushrelay enroll https://chat.example.com    register a chat server by what it publishes

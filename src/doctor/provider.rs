@@ -32,7 +32,8 @@ const GOOGLE: &[Step] = &[Step::Dns, Step::Tcp, Step::Tls, Step::Http2, Step::Cl
 pub async fn examine(settings: &TargetSettings, sender: &Sender, clock: &Clock, limit: Duration) -> Vec<Finding> {
     let mut visit = Visit { target: &settings.name, platform: sender.platform(), limit, findings: Vec::new() };
     if let Some(end) = sender.credential_expires_at() {
-        visit.own_certificate(end, clock.unix_seconds());
+        let (standing, what) = own_certificate(end, clock.unix_seconds());
+        visit.note(Step::Certificate, standing, what);
     }
     // `None` says that a step has failed, which is in the findings.
     let _ = visit.go(settings, sender, clock).await;
@@ -91,9 +92,11 @@ impl Visit<'_> {
             return self.without_http2();
         }
 
-        let greeted = within(self.limit, async { way.walk_to_http2(secured).await.map_err(remedies::http2) }).await;
+        // An HTTP/2 connection is large, and there is one at a time.
+        let greeted = Box::pin(async { way.walk_to_http2(secured).await.map_err(remedies::http2) });
+        let greeted = within(self.limit, greeted).await;
         let Greeting { streams, date } = self.note_failure(Step::Http2, greeted)?;
-        self.note(Step::Http2, Standing::Well, format!("HTTP/2, {streams} streams at once for a stranger"));
+        self.note(Step::Http2, Standing::Well, format!("HTTP/2; streams at once for a stranger: {streams}"));
         let (standing, what) = clocks(date, clock.unix_seconds());
         self.note(Step::Clock, standing, what);
         Some(())
@@ -148,20 +151,6 @@ impl Visit<'_> {
             Platform::Android => Peer::Google,
         };
         self.note_failure(Step::Credentials, Err(remedies::credentials(peer, reason, refused)))
-    }
-
-    fn own_certificate(&mut self, end: u64, now: u64) {
-        let days = end.saturating_sub(now) / (24 * 60 * 60);
-        let what = format!("the target's certificate ends {} (in {days} days)", rfc3339(end));
-        let standing = if days > WARN_BEFORE_DAYS {
-            Standing::Well
-        } else {
-            warning(
-                "create a new certificate in Apple's developer account, or better a signing key, which does not end, and put \
-                 it in the old one's place; no restart is needed",
-            )
-        };
-        self.note(Step::Certificate, standing, what);
     }
 
     fn note(&mut self, step: Step, standing: Standing, what: impl Into<String>) {
@@ -231,6 +220,22 @@ fn described(secured: &Secured, now: u64) -> String {
     )
 }
 
+/// A target's certificate that ends at `end`, both in seconds after the Unix epoch. One that has ended already is a problem
+/// of the configuration.
+fn own_certificate(end: u64, now: u64) -> (Standing, String) {
+    let days = end.saturating_sub(now) / (24 * 60 * 60);
+    let what = format!("the target's certificate ends {} (in {days} days)", rfc3339(end));
+    let standing = if days > WARN_BEFORE_DAYS {
+        Standing::Well
+    } else {
+        warning(
+            "create a new certificate in Apple's developer account, or better a signing key, which does not end, and put it in \
+             the old one's place; no restart is needed",
+        )
+    };
+    (standing, what)
+}
+
 /// Our clock beside the one of the provider, both in seconds after the Unix epoch.
 fn clocks(theirs: Option<u64>, ours: u64) -> (Standing, String) {
     let Some(theirs) = theirs else {
@@ -268,5 +273,15 @@ mod tests {
         }
         assert!(clocks(Some(1), 100).1.contains("99 s ahead of"));
         assert!(clocks(Some(100), 1).1.contains("99 s behind"));
+    }
+
+    #[test]
+    fn a_certificate_is_spoken_of_30_days_before_it_ends() {
+        const DAY: u64 = 24 * 60 * 60;
+        for (days, word) in [(400, "ok"), (31, "ok"), (30, "warn"), (0, "warn")] {
+            let (standing, what) = own_certificate(10_000 + days * DAY, 10_000);
+            assert_eq!(standing.as_str(), word, "{what}");
+            assert!(what.contains(&format!("in {days} days")), "{what}");
+        }
     }
 }

@@ -3,8 +3,10 @@
 //! Checks first, then faults asked for through the control API, then what the device token asks for by its name.
 //! Carries nothing out: the connection does, and only it writes to the ledger.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::apns::{Apns, Identity};
@@ -141,8 +143,17 @@ impl Core {
         }
     }
 
-    /// Checks a request and decides what becomes of it, after the latency that was asked for.
+    /// Checks a request and decides what becomes of it, after the latency that was asked for. Google dates its answers.
     pub(super) async fn decide(&self, service: &Service, request: Request, connection: u64, stream: u32) -> Decision {
+        let mut decision = self.decide_undated(service, request, connection, stream).await;
+        if matches!(service, Service::Google) {
+            let now = UNIX_EPOCH + Duration::from_millis(self.now_ms());
+            decision.answer = decision.answer.with(DATE, &httpdate::fmt_http_date(now));
+        }
+        decision
+    }
+
+    async fn decide_undated(&self, service: &Service, request: Request, connection: u64, stream: u32) -> Decision {
         let at_ms = self.now_ms();
         let (provider, authenticated, device_token, checked) = self.check(service, &request, at_ms / 1_000);
         let place = Place { provider, connection, stream, at_ms };

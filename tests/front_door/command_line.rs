@@ -178,7 +178,7 @@ async fn a_reader_who_has_gone_is_no_failure_and_nothing_is_said_about_it() {
     let folder = folder_with_a_canary().await;
     for arguments in [
         &["config", "print", "--config", "pushrelay.toml"][..],
-        &["check", "--config", "pushrelay.toml"],
+        &["check", "--offline", "--config", "pushrelay.toml"],
         &["servers", "list", "--config", "pushrelay.toml"],
         &["keygen"],
         &["completions", "bash"],

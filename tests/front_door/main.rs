@@ -9,6 +9,7 @@ mod support;
 mod answers;
 mod auth;
 mod backup;
+mod check;
 mod command_line;
 mod compatibility;
 mod credentials;
