@@ -39,13 +39,13 @@ LABEL org.opencontainers.image.title="pushrelay" \
       org.opencontainers.image.version="${PUSHRELAY_VERSION}" \
       org.opencontainers.image.revision="${PUSHRELAY_COMMIT}"
 COPY --from=build /image/ /
-# For `serve` and `health` alike.
-ENV PUSHRELAY_CONFIG=/etc/pushrelay/pushrelay.toml
 WORKDIR /etc/pushrelay
 # Numbers: Kubernetes cannot tell whether a name is root's.
 USER 65534:65534
 EXPOSE 8066
-# Whether the process answers, not whether Apple does: nothing is gained by restarting a relay for a provider's outage.
+# Whether the process answers, not whether Apple does: nothing is gained by restarting a relay for a provider's outage. It asks
+# at port 8066, or where variables say (PUSHRELAY_LISTEN, PUSHRELAY_OPS__LISTEN, PUSHRELAY_CONFIG). No variable is set here:
+# it would hold for mattermost-push-proxy's arguments and file as well.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["/usr/local/bin/pushrelay", "health"]
 ENTRYPOINT ["/usr/local/bin/pushrelay"]
-CMD ["serve"]
+CMD ["serve", "--config", "/etc/pushrelay/pushrelay.toml"]
