@@ -21,6 +21,7 @@ mod simulate;
 mod tests;
 mod trace;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
@@ -98,7 +99,7 @@ fn arguments() -> Arguments {
 
 /// An empty variable counts as none, here as in the configuration: that is how a variable of an image or a unit is taken back.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     command
         .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
         .mut_subcommands(without_empty_variables)
