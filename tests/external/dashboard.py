@@ -2,8 +2,8 @@
 
     dashboard.py PROMETHEUS RELAY FOLDER QUERIES...
 
-PROMETHEUS is the program, RELAY the address of a relay that observes in front of a simulator, with a queue of 1,000 entries
-and further targets, apple_trouble and android_trouble, FOLDER a new one to work in, QUERIES files of queries, one a line, or
+PROMETHEUS is the program, RELAY the address of a relay that observes in front of a simulator, with a queue of 1,000 entries, calls that last a second
+and further targets, apple_trouble, apple_refused and android_trouble, FOLDER a new one to work in, QUERIES files of queries, one a line, or
 Grafana's dashboards (*.json). Ends with 1 and the reasons if one of them has no answer.
 """
 
@@ -38,7 +38,7 @@ PHONES = {
 }
 
 # What provokes the metrics of trouble, at targets of its own.
-APPLE_TROUBLE, ANDROID_TROUBLE = "apple_trouble-v2", "android_trouble-v2"
+APPLE_TROUBLE, APPLE_REFUSED, ANDROID_TROUBLE = "apple_trouble-v2", "apple_refused-v2", "android_trouble-v2"
 
 # More than the 20 removals that are believed ([removal_guard] in docs/configuration.md).
 REMOVALS = 25
@@ -112,7 +112,7 @@ class Traffic:
         post(f"{self.url}/send_push", {})
         self.supersede()
 
-    def trouble(self, target, token, kind="message"):
+    def trouble(self, target, token, kind="message", sub_type=""):
         """A push whose answer depends on those before it."""
         self.sent += 1
         body = {
@@ -121,6 +121,7 @@ class Traffic:
             "server_id": "demo-server",
             "device_id": (token if kind == "update_badge" else f"{token}{self.sent:x}").ljust(64, "0"),
             "type": kind,
+            "sub_type": sub_type,
             "version": "v2",
             "message": "hello",
             "badge": 1,
@@ -133,13 +134,16 @@ class Traffic:
             self.trouble(APPLE_TROUBLE, "dead0503", kind="update_badge")
 
     def troubles(self):
-        """Each once: removals withheld, a breaker open, a quota met, a caller refused, a queue that is full."""
+        """Each once: credentials refused, removals withheld, a breaker open, a quota met, a caller refused, a queue that is full."""
+        self.trouble(APPLE_REFUSED, "dead1403")
         for _ in range(REMOVALS):
             self.trouble(APPLE_TROUBLE, "dead0400")
         for _ in range(TROUBLES):
             self.trouble(APPLE_TROUBLE, "dead0503")
             self.trouble(ANDROID_TROUBLE, "fcm-quota-exceeded-")
         self.supersede()
+        # A call that nobody can be told of in time.
+        self.trouble(APPLE_TROUBLE, "dead0503", sub_type="calls")
         try:
             post(self.url.removesuffix("/api/v1") + "/v1/notifications", {})
             sys.exit("a message of the native API without a signature was not refused")
@@ -271,6 +275,7 @@ def main():
             time.sleep(PAUSE)
     finally:
         end(process)
+    until("the call has not expired", lambda: b'outcome="expired"' in get(f"http://{relay}/metrics"))
     for query, reason in waiting.items():
         print(f"no answer within {PATIENCE} s: {query}\n  {reason}", file=sys.stderr)
     if waiting:
