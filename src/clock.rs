@@ -4,6 +4,7 @@
 //! how long something took. A manual clock moves both together.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub struct ManualClock {
     wall_start: Duration,
     monotonic_start: Instant,
     advanced: watch::Sender<Duration>,
+    /// By how much wall time was set, milliseconds.
+    wall_set_by: AtomicI64,
 }
 
 impl Clock {
@@ -33,6 +36,7 @@ impl Clock {
             wall_start: Duration::from_secs(unix_seconds),
             monotonic_start: Instant::now(),
             advanced: watch::Sender::new(Duration::ZERO),
+            wall_set_by: AtomicI64::new(0),
         }))
     }
 
@@ -47,12 +51,31 @@ impl Clock {
         }
     }
 
+    /// Sets the wall time of a manual clock forward or back, as whoever corrects a machine's clock does: no time passes, and
+    /// nobody is woken.
+    ///
+    /// # Panics
+    /// On the system's clock, which no one sets.
+    pub fn set_wall(&self, by_seconds: i64) {
+        match self {
+            Self::System => panic!("the system's clock cannot be set"),
+            Self::Manual(hands) => {
+                hands.wall_set_by.fetch_add(by_seconds.saturating_mul(1_000), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Wall time since the Unix epoch. A machine set before 1970 reads as the epoch itself.
     #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the system for wall time")]
     pub fn unix(&self) -> Duration {
         match self {
             Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            Self::Manual(hands) => hands.wall_start + *hands.advanced.borrow(),
+            Self::Manual(hands) => {
+                let right = hands.wall_start + *hands.advanced.borrow();
+                let by = hands.wall_set_by.load(Ordering::Relaxed);
+                let milliseconds = Duration::from_millis(by.unsigned_abs());
+                if by < 0 { right.saturating_sub(milliseconds) } else { right + milliseconds }
+            }
         }
     }
 
@@ -110,5 +133,16 @@ mod tests {
         sleeper.await;
         assert_eq!(clock.unix_seconds(), 1_090);
         assert_eq!(clock.now() - start, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn to_set_the_wall_time_lets_no_time_pass() {
+        let clock = Clock::manual(10_000);
+        let start = clock.now();
+        for (by, reads) in [(3_600, 13_600), (-7_200, 6_400), (3_600, 10_000)] {
+            clock.set_wall(by);
+            assert_eq!(clock.unix_seconds(), reads);
+        }
+        assert_eq!(clock.now(), start);
     }
 }

@@ -12,6 +12,7 @@
 
 mod changes;
 mod command;
+mod earlier;
 mod entry;
 mod error;
 pub mod inspect;
@@ -22,6 +23,7 @@ mod reasons;
 mod record;
 mod schema;
 mod shared;
+mod steady;
 mod supersede;
 mod tallies;
 mod writer;
@@ -47,11 +49,12 @@ pub use schema::FILE_NAME;
 use crate::clock::Clock;
 use crate::notification::{DeviceToken, Notification, ServerId, TargetName};
 use crate::outcome::Reason;
-use changes::NewRow;
+use changes::{NewRow, Superseding};
 use command::{Answer, Answered, Command};
 use entry::millis;
 use keys::Hashes;
 use shared::Shared;
+use steady::Steady;
 use supersede::Scope;
 use writer::{Parcel, Writer};
 
@@ -59,6 +62,10 @@ use writer::{Parcel, Writer};
 /// turned away: callers are bounded by the requests in flight and each has its own deadline, while an error would make the
 /// relay answer FAIL for what the disk takes a few milliseconds later.
 const MAX_WAITING_COMMANDS: usize = 4_096;
+
+/// How long a caller waits for the disk: 4 s, which together with the 25 s that a push may take is below the 30 s that
+/// Mattermost waits. A disk that hangs must not hold every push that needs it, and with them the places of all others.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where the queue is and how large it may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +114,7 @@ struct Inner {
     commands: Sender<Parcel>,
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
+    steady: Arc<Steady>,
     hashes: Hashes,
     path: PathBuf,
 }
@@ -127,9 +135,16 @@ impl Queue {
     fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
         let schema::Opened { connection, path, hashes, lock } = schema::open(&settings.directory, settings.max_bytes)?;
         let shared = Arc::new(Shared::default());
-        let (next_sweep, counted_at) = (clock.unix(), None);
-        let mut writer =
-            Writer { connection, lock, shared: Arc::clone(&shared), limits, clock, counted_at, next_sweep };
+        let steady = Arc::new(Steady::new(clock));
+        let mut writer = Writer {
+            connection,
+            lock,
+            shared: Arc::clone(&shared),
+            limits,
+            next_sweep: steady.now(),
+            clock: Arc::clone(&steady),
+            counted_at: None,
+        };
         writer.prepare().map_err(OpenError::sqlite(&path))?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
@@ -137,14 +152,19 @@ impl Queue {
             .spawn(move || writer.run(&receiver))
             .map_err(OpenError::io(&path))?;
         let places = Arc::new(Semaphore::new(MAX_WAITING_COMMANDS));
-        Ok(Self(Arc::new(Inner { commands, places, shared, hashes, path })))
+        Ok(Self(Arc::new(Inner { commands, places, shared, steady, hashes, path })))
+    }
+
+    /// The time that entries' times are compared with, since the Unix epoch: wall time, but it never goes back.
+    pub fn now(&self) -> Duration {
+        self.0.steady.now()
     }
 
     /// Keeps a notification. Once this has answered, it survives a crash and a power cut. If the caller stops waiting before,
     /// it may be kept or not; asked again with the same id, it is kept once.
     pub async fn enqueue(&self, entry: NewEntry<'_>) -> Result<Enqueued, QueueError> {
         let row = Box::new(self.row(&entry));
-        self.ask(|answer| Command::Enqueue(row, answer)).await
+        self.ask_soon(|answer| Command::Enqueue(row, answer)).await
     }
 
     fn row(&self, entry: &NewEntry<'_>) -> NewRow {
@@ -180,15 +200,31 @@ impl Queue {
         self.ask(|answer| Command::Settle(id, settlement, answer)).await
     }
 
-    /// Removes what a notification makes pointless that is sent without being queued. [`Queue::enqueue`] does so by itself.
-    /// Costs nothing for one that replaces nothing, or when the target has no entries.
-    pub async fn supersede(&self, by: &Notification) -> Result<Vec<Removed>, QueueError> {
+    /// Removes what a notification makes pointless that was accepted then and has been sent without being queued.
+    /// [`Queue::enqueue`] does so by itself. Costs nothing for one that replaces nothing, or when the target has no entries.
+    pub async fn supersede(&self, by: &Notification, accepted_at: Duration) -> Result<Vec<Removed>, QueueError> {
+        self.replace(by, accepted_at, None).await
+    }
+
+    /// Has what a notification makes pointless wait until then, while it is being sent: if it arrives, they are superseded, and
+    /// if it does not, they were not lost for it.
+    pub async fn hold_back(&self, by: &Notification, accepted_at: Duration, until: Duration) -> Result<(), QueueError> {
+        self.replace(by, accepted_at, Some(until)).await.map(drop)
+    }
+
+    async fn replace(
+        &self,
+        by: &Notification,
+        accepted_at: Duration,
+        hold: Option<Duration>,
+    ) -> Answered<Vec<Removed>> {
         let scope = Scope::of(by);
         if !scope.replaces_any() || self.waiting(&by.target) + self.buried(&by.target) == 0 {
             return Ok(Vec::new());
         }
         let device = self.0.hashes.device(&by.server_id, &by.target, &by.device);
-        self.ask(|answer| Command::Supersede(device, scope, answer)).await
+        let by = Superseding { device, scope, accepted_at: millis(accepted_at), hold_until: hold.map(millis) };
+        self.ask_soon(|answer| Command::Supersede(by, answer)).await
     }
 
     /// Whether the provider has said, too late for the caller to hear, that a token is dead. Told once. It is off the disk
@@ -202,6 +238,17 @@ impl Queue {
         // Needs no place in the channel: there are no more of these than late verdicts. A closed queue has nobody to tell.
         let _ = self.0.commands.send((Command::Forget(device), None));
         Some(reason)
+    }
+
+    /// Whether this request waited when the file was opened. What has become of it since is not told: it was taken, and is or
+    /// was dealt with.
+    pub fn had(&self, notification: &Notification) -> bool {
+        let earlier = &self.0.shared.earlier;
+        if earlier.is_empty() {
+            return false;
+        }
+        let Notification { server_id, ack_id, device, .. } = notification;
+        self.0.hashes.identity(server_id, ack_id, device).is_some_and(|identity| earlier.has(identity))
     }
 
     /// How many entries of a target are to be sent, those that are leased included.
@@ -236,6 +283,12 @@ impl Queue {
     pub async fn close(&self) {
         // Closed already is closed.
         let _ = self.ask(Command::Close).await;
+    }
+
+    /// Asks the writer for somebody who is waiting for an answer.
+    async fn ask_soon<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
+        let late = |_| Err(QueueError::Slow { within: PATIENCE });
+        tokio::time::timeout(PATIENCE, self.ask(command)).await.unwrap_or_else(late)
     }
 
     /// Asks the writer. What is made of commands that were never taken: [`QueueError::Closed`].

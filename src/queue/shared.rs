@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use super::earlier::Earlier;
 use super::late::LateVerdicts;
 use super::tallies::Tallies;
 
@@ -11,6 +12,7 @@ use super::tallies::Tallies;
 pub(super) struct Shared {
     pub tallies: Tallies,
     pub late: LateVerdicts,
+    pub earlier: Earlier,
     /// Transactions that changed something.
     pub commits: AtomicU64,
     /// Commands that were answered.

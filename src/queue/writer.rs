@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::changes::{Changes, Effects};
@@ -18,9 +18,10 @@ use super::entry::millis;
 use super::error::QueueError;
 use super::keys::DeviceKey;
 use super::shared::Shared;
+use super::steady::Steady;
 use super::tallies::Change;
 use super::{Limits, reasons};
-use crate::clock::Clock;
+use crate::notification::TargetName;
 
 /// The most commands in one transaction: at some microseconds each, they wait no longer for each other than for the disk.
 const MAX_GROUP: usize = 256;
@@ -30,6 +31,12 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// How often the old is swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What lives no longer than this is a call: 10 min, the most that `ttl.call` may be.
+const WORTH_MINUTES: Duration = Duration::from_secs(10 * 60);
+
+/// A worker that has entries looks at them every few seconds; a target that none has looked at for ten minutes has none.
+const ORPHANED_AFTER_MILLIS: u64 = 10 * 60 * 1_000;
 
 /// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
 const PAGES_GIVEN_BACK: u32 = 4_096;
@@ -44,7 +51,7 @@ pub(super) struct Writer {
     pub lock: File,
     pub shared: Arc<Shared>,
     pub limits: Limits,
-    pub clock: Clock,
+    pub clock: Arc<Steady>,
     /// `PRAGMA data_version` when the entries were last counted: it changes when another process has written.
     pub counted_at: Option<i64>,
     /// Since the Unix epoch.
@@ -59,6 +66,17 @@ impl Writer {
             "DELETE FROM entries WHERE state = 'leased' AND superseded = 1;
              UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'leased';",
         )?;
+        // Accepted after now: the clock was ahead then, or is behind now. What is due is not known any more, so all of it is; and
+        // what is worth minutes only is over, the sooner the better.
+        let now = millis(self.clock.now());
+        transaction.execute(
+            "UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'waiting' AND accepted_at > ?1",
+            [now],
+        )?;
+        transaction.execute(
+            "UPDATE entries SET expires_at = ?1 WHERE accepted_at > ?1 AND expires_at - accepted_at <= ?2",
+            [now, millis(WORTH_MINUTES)],
+        )?;
         {
             let mut statement =
                 transaction.prepare("SELECT device_key, reason FROM late_verdicts ORDER BY at LIMIT ?1")?;
@@ -66,6 +84,12 @@ impl Writer {
             while let Some(row) = rows.next()? {
                 self.shared.late.remember(DeviceKey(row.get(0)?), reasons::known(row.get_ref(1)?.as_str()?));
             }
+        }
+        {
+            let mut statement =
+                transaction.prepare("SELECT identity FROM entries WHERE identity IS NOT NULL AND buried_at IS NULL")?;
+            let identities = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            self.shared.earlier.fill(identities);
         }
         transaction.commit()?;
         // Counts, since nothing has been counted yet, and sweeps.
@@ -88,17 +112,17 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => complain(self.look()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.clock.unix() >= self.next_sweep {
+            if self.clock.now() >= self.next_sweep {
                 complain(self.sweep());
             }
         }
     }
 
     /// Does a group in one transaction. If that fails, each on its own: on a full disk, what makes room still can, and one bad
-    /// entry does not cost its neighbours.
+    /// entry does not cost its neighbours. Not if another process holds the file: each would wait for it as long again.
     fn serve(&mut self, mut group: Vec<Command>) {
         let failure = match self.transact(&mut group) {
-            Err(_) if group.len() > 1 => {
+            Err(error) if group.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for mut command in group {
                     let failure = self.transact(slice::from_mut(&mut command)).err();
                     self.answer(command, failure.as_ref());
@@ -123,15 +147,44 @@ impl Writer {
     }
 
     fn sweep(&mut self) -> rusqlite::Result<()> {
-        self.next_sweep = self.clock.unix() + SWEEP_EVERY;
-        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over its lifetimes")]
-        self.within(|changes| changes.sweep())?;
+        self.next_sweep = self.clock.now() + SWEEP_EVERY;
+        let orphans = self.orphans();
+        self.within(|changes| {
+            for target in &orphans {
+                let count = changes.expire_orphans(target)?;
+                if count > 0 {
+                    let target = target.as_str();
+                    tracing::warn!(
+                        target,
+                        count,
+                        "notifications for a target that is not served any more have expired"
+                    );
+                }
+            }
+            changes.sweep()
+        })?;
         // One step gives one page back.
         let mut statement =
             self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
         Ok(())
+    }
+
+    /// Targets that have entries and no worker.
+    fn orphans(&self) -> Vec<TargetName> {
+        let now = millis(self.clock.now());
+        let tallies = &self.shared.tallies;
+        let mut orphans = tallies.names();
+        orphans.retain(|target| {
+            let tally = tallies.of(target.as_str());
+            if tally.looked_at() == 0 {
+                // Its worker may be about to begin.
+                tally.looked_at_now(now);
+            }
+            tally.waiting() > 0 && now.unsigned_abs().saturating_sub(tally.looked_at()) >= ORPHANED_AFTER_MILLIS
+        });
+        orphans
     }
 
     fn look(&mut self) -> rusqlite::Result<()> {
@@ -148,7 +201,7 @@ impl Writer {
             count(&transaction, &self.shared)?;
             self.counted_at = Some(version);
         }
-        let now = millis(self.clock.unix());
+        let now = millis(self.clock.now());
         let effects = Effects::default();
         let mut changes =
             Changes { connection: &transaction, shared: &self.shared, limits: &self.limits, now, effects };

@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use pushrelay::admission::signing::SigningKey;
 use pushrelay::simulator::ProviderKey;
 
 use super::*;
+use crate::support::Answer;
 
 /// A chat server that is registered by a file.
 pub struct Tenant {

@@ -1,6 +1,7 @@
 //! What `pushrelay trace` tells, with the real binary.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use pushrelay::clock::Clock;

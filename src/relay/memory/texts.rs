@@ -11,7 +11,8 @@ const MAX_TEXTS: u16 = 256;
 
 const DELIVERED: u16 = 0;
 const REMOVE: u16 = 1;
-const FIRST_TEXT: u16 = 2;
+const QUEUED: u16 = 2;
+const FIRST_TEXT: u16 = 3;
 
 /// The texts, each at its number less [`FIRST_TEXT`]. The lock is taken for failures only, and held for a walk over the few
 /// there are.
@@ -22,8 +23,8 @@ impl Texts {
     /// The number of an outcome; `None` if there are too many different ones.
     pub(super) fn number(&self, outcome: &Outcome) -> Option<u16> {
         let text = match outcome {
-            // To whoever asks again both are the same: nothing more is to be done.
-            Outcome::Delivered | Outcome::Queued => return Some(DELIVERED),
+            Outcome::Delivered => return Some(DELIVERED),
+            Outcome::Queued => return Some(QUEUED),
             Outcome::Remove => return Some(REMOVE),
             Outcome::Failed { text } => text,
         };
@@ -42,6 +43,7 @@ impl Texts {
         match number {
             DELIVERED => Outcome::Delivered,
             REMOVE => Outcome::Remove,
+            QUEUED => Outcome::Queued,
             text => {
                 let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 Outcome::Failed { text: texts[usize::from(text - FIRST_TEXT)].clone() }

@@ -34,6 +34,8 @@ pub(super) trait Report {
     fn limit(&self, streams: usize);
     /// Requests that wait for an answer.
     fn in_use(&self) -> usize;
+    /// Bytes received so far.
+    fn heard(&self, bytes: u64);
 }
 
 /// Why a connection ended.
@@ -99,7 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.limit = limit;
             report.limit(limit);
         }
-        self.alive.poll(cx, self.wire.received(), report)
+        let received = self.wire.received();
+        report.heard(received);
+        self.alive.poll(cx, received, report)
     }
 }
 

@@ -31,7 +31,7 @@ use http::{HeaderMap, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use connect::Target;
-use pool::{Lease, Shared};
+use pool::{Lease, Shared, Silence};
 pub(crate) use slots::Tuning;
 pub(crate) use trouble::{TransportError, Trouble};
 
@@ -57,7 +57,7 @@ pub(crate) struct Pool(Arc<Shared>);
 /// How far a request has come, which decides what running out of time means.
 enum Stage {
     Unsent,
-    Sent,
+    Sent(Silence),
     /// The peer said 200. Whatever happens to the rest of its answer, it has the request.
     Accepted(HeaderMap),
 }
@@ -85,7 +85,10 @@ impl Pool {
             (Ok(Err(reason)), stage) => {
                 Err(TransportError { reason, unprocessed: matches!(stage, Stage::Unsent) || reason.is_unprocessed() })
             }
-            (Err(_), Stage::Sent) => Err(TransportError { reason: Trouble::Timeout, unprocessed: false }),
+            (Err(_), Stage::Sent(silence)) => {
+                self.0.had_no_answer(&silence);
+                Err(TransportError { reason: Trouble::Timeout, unprocessed: false })
+            }
             (Err(_), Stage::Unsent) => Err(TransportError { reason: self.0.why_none(), unprocessed: true }),
         }
     }
@@ -101,7 +104,7 @@ impl Pool {
             let lease = self.0.lease().await?;
             let trouble = match send(&lease, head(), body) {
                 Ok(answer) => {
-                    *stage = Stage::Sent;
+                    *stage = Stage::Sent(lease.silence());
                     match receive(answer, &lease, stage).await {
                         Ok(response) => return Ok(response),
                         Err(error) => Trouble::of(&error),
@@ -143,7 +146,9 @@ async fn receive(answer: ResponseFuture, lease: &Lease, stage: &mut Stage) -> Re
     if parts.status == StatusCode::OK {
         *stage = Stage::Accepted(parts.headers);
         read(&mut stream).await?;
-        let Stage::Accepted(headers) = std::mem::replace(stage, Stage::Sent) else { unreachable!("set above") };
+        let Stage::Accepted(headers) = std::mem::replace(stage, Stage::Sent(lease.silence())) else {
+            unreachable!("set above")
+        };
         return Ok(Response { status: parts.status, headers, body: Bytes::new() });
     }
     let body = read(&mut stream).await?;

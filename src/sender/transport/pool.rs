@@ -2,8 +2,9 @@
 //! them. The lock around them is held for a few dozen instructions and never across a wait.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -17,6 +18,10 @@ use super::connection::{Driver, Ended, ORDERLY, Report, handshake};
 use super::slots::{Id, Slots, Tuning};
 use super::trouble::Trouble;
 
+/// A connection that says nothing for so long while it owes an answer may be half open. Apple answers within some 100 ms; a
+/// caller with less time left than this says nothing about the connection.
+const SUSPECT_AFTER: Duration = Duration::from_secs(1);
+
 /// A connection that takes requests.
 struct Member {
     id: Id,
@@ -24,6 +29,16 @@ struct Member {
     /// It has answered a request, whatever the answer was. Shared with the connection's task, which must hold no handle:
     /// h2 closes a connection when its last handle is gone.
     answered: Arc<AtomicBool>,
+    /// Bytes received so far. Shared likewise.
+    heard: Arc<AtomicU64>,
+}
+
+/// What a connection had said when a request was put on it.
+pub(super) struct Silence {
+    id: Id,
+    heard: Arc<AtomicU64>,
+    heard_then: u64,
+    since: Instant,
 }
 
 type Books = Slots<Arc<Member>, oneshot::Sender<Lease>>;
@@ -150,7 +165,8 @@ impl Shared {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let answered = Arc::new(AtomicBool::new(false));
-        let member = |id| Arc::new(Member { id, handle, answered: Arc::clone(&answered) });
+        let heard = Arc::new(AtomicU64::new(0));
+        let member = |id| Arc::new(Member { id, handle, answered: Arc::clone(&answered), heard: Arc::clone(&heard) });
         let id = {
             let mut books = self.books();
             let Some(id) = books.opened(member) else { return };
@@ -159,7 +175,18 @@ impl Shared {
         };
         // Not under the lock: a runtime that is shutting down drops the task on the spot, and the membership in it then
         // asks for the lock itself.
-        tokio::spawn(drive(driver, Membership { id, answered, shared: Arc::clone(self) }));
+        tokio::spawn(drive(driver, Membership { id, answered, heard, shared: Arc::clone(self) }));
+    }
+
+    /// A request has had no answer in time. If its connection has said nothing at all since, it may be half open: it takes no
+    /// more requests, so that the next attempt does not meet the same. Whether its peer is gone, its task finds out.
+    pub(super) fn had_no_answer(self: &Arc<Self>, silence: &Silence) {
+        let is_silent = silence.heard.load(Ordering::Relaxed) == silence.heard_then;
+        if is_silent && silence.since.elapsed() >= SUSPECT_AFTER {
+            let mut books = self.books();
+            books.retire(silence.id);
+            self.open_if_wanted(&mut books);
+        }
     }
 
     /// Takes nothing more and lets go of all connections: h2 says goodbye on each and ends it, and with it its task.
@@ -194,6 +221,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(mut driver: Driver<S>, members
 struct Membership {
     id: Id,
     answered: Arc<AtomicBool>,
+    heard: Arc<AtomicU64>,
     shared: Arc<Shared>,
 }
 
@@ -230,6 +258,10 @@ impl Report for Membership {
 
     fn in_use(&self) -> usize {
         self.shared.books().in_use(self.id)
+    }
+
+    fn heard(&self, bytes: u64) {
+        self.heard.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -271,6 +303,12 @@ impl Lease {
         if !answered.load(Ordering::Relaxed) && !answered.swap(true, Ordering::Relaxed) {
             self.shared.books().succeeded();
         }
+    }
+
+    /// Now, to be compared with later.
+    pub(super) fn silence(&self) -> Silence {
+        let Member { id, heard, .. } = self.member();
+        Silence { id: *id, heard: Arc::clone(heard), heard_then: heard.load(Ordering::Relaxed), since: Instant::now() }
     }
 
     /// The connection takes no more requests; those that run on it go on.

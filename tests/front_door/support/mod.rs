@@ -1,5 +1,6 @@
 //! The stage: a simulator, a relay in front of it, and a chat server that posts to the relay.
 
+pub mod process;
 pub mod proxy;
 pub mod push;
 
@@ -18,6 +19,7 @@ use pushrelay::simulator::{Credentials, Simulator, SimulatorSettings};
 use pushrelay::telemetry::log::DroppedLines;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 pub use push::{Answer, Push};
 
@@ -66,7 +68,8 @@ pub struct Scene {
     pub relay: SocketAddr,
     pub key: SigningKey,
     client: reqwest::Client,
-    shutdown: Shutdown,
+    clock: Clock,
+    running: Running,
     /// What SIGHUP does to a process.
     pub reload: Reload,
     /// With the configuration, `pushrelay.toml`, and the credentials that it names.
@@ -118,26 +121,32 @@ impl Scene {
         let file = folder.path().join("pushrelay.toml");
         std::fs::write(&file, &text).unwrap();
 
-        let mut loaded =
-            config::load(Some(&file), std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        if let Some(change) = plan.settings {
-            change(&mut loaded.settings);
-        }
-        let shutdown = Shutdown::new();
-        let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
-        let relay = listeners.ingest.local_addr().unwrap();
-        let app = App::new(loaded.settings, &clock, &shutdown, DroppedLines::default()).unwrap();
-        let reload = app.reload();
-        tokio::spawn(app.run(listeners));
+        let started = start(&file, &clock, plan.settings).await;
         Self {
             simulator,
-            relay,
+            relay: started.relay,
             key,
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
-            shutdown,
-            reload,
+            client: client(),
+            clock,
+            running: started.running,
+            reload: started.reload,
             folder,
         }
+    }
+
+    /// Ends the relay as SIGTERM does, and waits for its end.
+    pub async fn stop(&mut self) {
+        self.running.shutdown.begin();
+        (&mut self.running.task).await.unwrap();
+    }
+
+    /// Starts a relay that has ended again, with the same files, at a new address.
+    pub async fn start_again(&mut self) {
+        let file = self.folder.path().join("pushrelay.toml");
+        let started = start(&file, &self.clock, None).await;
+        (self.relay, self.running, self.reload) = (started.relay, started.running, started.reload);
+        // Connections to the old address are of no use.
+        self.client = client();
     }
 
     /// Posts a push, signed by the registered server unless the push says otherwise.
@@ -206,10 +215,41 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+/// A relay at work. Dropping it stops it at once.
+struct Running {
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();
     }
+}
+
+struct Started {
+    relay: SocketAddr,
+    running: Running,
+    reload: Reload,
+}
+
+async fn start(file: &Path, clock: &Clock, change: Option<ChangeSettings>) -> Started {
+    let mut loaded = config::load(Some(file), std::iter::empty())
+        .unwrap_or_else(|problems| panic!("{problems}\n{}", std::fs::read_to_string(file).unwrap_or_default()));
+    if let Some(change) = change {
+        change(&mut loaded.settings);
+    }
+    let shutdown = Shutdown::new();
+    let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
+    let relay = listeners.ingest.local_addr().unwrap();
+    let app = App::new(loaded.settings, clock, &shutdown, DroppedLines::default()).unwrap();
+    let reload = app.reload();
+    let task = tokio::spawn(app.run(listeners));
+    Started { relay, running: Running { shutdown, task }, reload }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// Puts the files beside the configuration that the usual targets name.

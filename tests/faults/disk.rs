@@ -1,0 +1,163 @@
+//! A disk that is full, and a file that is damaged.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::stand::{PATIENCE, Stand, outage};
+use crate::support::process::{Process, Stage};
+use crate::support::push::apple_token;
+use crate::support::{Plan, Push};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_on_disk_is_not_acknowledged_and_there_is_room_again_when_the_outage_is_over() {
+    let stand = Stand::planned(Plan {
+        tables: "[breaker]\nfailures = 1".into(),
+        // As a disk of this size.
+        settings: Some(Box::new(|settings| settings.queue.as_mut().unwrap().settings.max_bytes = Some(256 * 1_024))),
+        ..Plan::default()
+    })
+    .await;
+    outage().into_iter().for_each(|fault| stand.fault(fault));
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    for phone in 0..400 {
+        let push = Push::apple(&apple_token(phone));
+        let answer = stand.pass_until(stand.post(&push)).await;
+        if answer.status == "OK" {
+            taken.push(push);
+        } else {
+            answer.expect_fail(200, "APNs");
+            refused += 1;
+        }
+    }
+    assert!(taken.len() > 50 && refused > 50, "{} were taken, {refused} were not", taken.len());
+    assert_eq!(stand.waiting("apple_rn").await, taken.len() as u64);
+    stand.expect_metric(r#"pushrelay_queue_failures_total{operation="enqueue"}"#, f64::from(refused)).await;
+    assert_eq!(stand.get("/healthz").await.0, 200);
+
+    stand.mend();
+    stand.pass_until_nothing_waits().await;
+    let arrived = stand.arrived();
+    assert!(taken.iter().all(|push| arrived.get(push.text("ack_id")) == Some(&1)), "what was taken arrives once");
+    assert_eq!(arrived.len(), taken.len(), "what was not taken does not");
+    // There is room.
+    outage().into_iter().for_each(|fault| stand.fault(fault));
+    let late = Push::apple(&apple_token(1_000));
+    stand.pass_until(stand.post(&late)).await.expect_ok();
+    stand.mend();
+    stand.pass_until_nothing_waits().await;
+    assert!(stand.arrived().contains_key(late.text("ack_id")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_full_by_count_refuses_and_names_its_bound() {
+    let stage = Stage::set("[queue]\nmax_entries = 1000\n[breaker]\nfailures = 1\nfirst_pause = \"1m\"\n").await;
+    with_a_data_dir(&stage);
+    outage().into_iter().for_each(|fault| stage.simulator.faults().add(fault).unwrap());
+    let mut relay = stage.serve();
+    let address = relay.address();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |phone| {
+        let body = Push::apple(&apple_token(phone)).body(&stage.key).to_string();
+        let url = format!("http://{address}/api/v1/send_push");
+        crate::support::Answer::read(client.post(url).body(body).send().await.unwrap()).await
+    };
+    for chunk in (0..1_000_u32).collect::<Vec<_>>().chunks(50) {
+        let answers = futures_util::future::join_all(chunk.iter().map(|phone| post(*phone))).await;
+        answers.iter().for_each(crate::support::Answer::expect_ok);
+    }
+    post(1_000).await.expect_fail(200, "APNs");
+    let line = relay.wait_for("could not do its work");
+    assert!(line.contains("the queue holds its 1000 entries"), "{line}");
+    relay.signal("TERM");
+    let (status, output) = relay.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+/// A real process may be told by the system that its files must not grow, and later that they may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_disk_takes_no_more_stays_up_says_so_and_goes_on_when_there_is_room() {
+    let stage = Stage::set("[journal]\nenabled = false\n[breaker]\nfailures = 1\nfirst_pause = \"100ms\"\n").await;
+    with_a_data_dir(&stage);
+    outage().into_iter().for_each(|fault| stage.simulator.faults().add(fault).unwrap());
+    // A full disk has no signal; the limit would end the process with one if it were not ignored.
+    let mut relay = Process::start_ignoring("XFSZ", &["serve", "--config", "pushrelay.toml"], stage.folder.path());
+    let address = relay.address();
+    let post = async |phone| stage.post(address, &Push::apple(&apple_token(phone))).await.unwrap();
+    post(1).await.expect_ok();
+    let limit = |bytes| {
+        let pid = Pid::from_raw(i32::try_from(relay.id()).unwrap());
+        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    };
+    limit(Some(1));
+    post(2).await.expect_fail(200, "APNs");
+    post(3).await.expect_fail(200, "APNs");
+    limit(None);
+    post(4).await.expect_ok();
+    stage.simulator.faults().clear();
+    let arrived = stage.simulator.ledger().wait_for(2);
+    let arrived = tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+    let mut phones: Vec<_> = arrived.iter().map(|push| push.device_token.clone()).collect();
+    phones.sort();
+    assert_eq!(phones, [apple_token(1), apple_token(4)]);
+    let line = relay.wait_for("could not do its work");
+    assert!(line.contains(r#""level":"error""#), "{line}");
+    relay.signal("TERM");
+    let (status, output) = relay.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_queue_is_an_error_at_start_unless_the_relay_may_run_without_one() {
+    let stage = Stage::set("").await;
+    with_a_data_dir(&stage);
+    let file = stage.folder.path().join("data/queue.sqlite3");
+    // Whole, so that what follows is the damage's doing.
+    let mut relay = stage.serve();
+    relay.address();
+    relay.signal("TERM");
+    assert!(relay.end().0.success());
+    for damage in [damaged_head as fn(&mut Vec<u8>), damaged_middle, |bytes| bytes.truncate(5_000)] {
+        let mut bytes = fs::read(&file).unwrap();
+        let whole = bytes.clone();
+        damage(&mut bytes);
+        fs::write(&file, &bytes).unwrap();
+        let (status, output) = stage.serve().end();
+        assert_eq!(status.code(), Some(78), "{output}");
+        assert!(output.contains("queue.sqlite3 is damaged") && output.contains("when_unusable"), "{output}");
+        assert_eq!(fs::read(&file).unwrap(), bytes, "it is left as it was found");
+        fs::write(&file, whole).unwrap();
+    }
+
+    let mut bytes = fs::read(&file).unwrap();
+    damaged_head(&mut bytes);
+    fs::write(&file, &bytes).unwrap();
+    let config = stage.folder.path().join("pushrelay.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n[queue]\nwhen_unusable = \"continue\"\n")).unwrap();
+    let mut relay = stage.serve();
+    let line = relay.wait_for("the relay runs without it");
+    assert!(line.contains(r#""level":"error""#) && line.contains("damaged"), "{line}");
+    let address = relay.address();
+    stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_ok();
+    outage().into_iter().for_each(|fault| stage.simulator.faults().add(fault).unwrap());
+    stage.post(address, &Push::apple(&apple_token(2))).await.unwrap().expect_fail(200, "APNs");
+}
+
+fn damaged_head(bytes: &mut Vec<u8>) {
+    bytes[..100].fill(b'x');
+}
+
+fn damaged_middle(bytes: &mut Vec<u8>) {
+    let middle = bytes.len() / 2;
+    bytes[middle - 3_000..middle + 3_000].fill(0xff);
+}
+
+/// Gives the stage's relay a directory to keep things in.
+pub fn with_a_data_dir(stage: &Stage) -> PathBuf {
+    let config = stage.folder.path().join("pushrelay.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config, format!("data_dir = \"data\"\n{text}")).unwrap();
+    stage.folder.path().join("data")
+}

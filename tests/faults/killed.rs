@@ -1,0 +1,226 @@
+//! Processes that are told to stop, or killed, under load: what was acknowledged has arrived or is on disk.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pushrelay::admission::signing::SigningKey;
+use pushrelay::clock::Clock;
+use pushrelay::queue::inspect::{Filter, Inspector, MAX_LISTED, State, Which};
+use pushrelay::simulator::{Action, Fault, GoAway, Provider, Reset};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::disk::with_a_data_dir;
+use crate::stand::{PATIENCE, arrived, outage};
+use crate::support::Push;
+use crate::support::process::Stage;
+use crate::support::push::apple_token;
+
+/// Settings of a process whose back-offs a test can wait for.
+const QUICK: &str = "[breaker]\nfailures = 3\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n";
+
+/// A chat server that posts until the relay has gone. It remembers what was acknowledged.
+struct Load {
+    posters: JoinSet<()>,
+    acknowledged: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Load {
+    /// So many requests at a time, each to a phone of its own, numbered from `first` on.
+    fn begin(relay: SocketAddr, key: &Arc<SigningKey>, at_a_time: u32, first: u32) -> Self {
+        let acknowledged = Arc::<Mutex<HashSet<String>>>::default();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut posters = JoinSet::new();
+        for poster in 0..at_a_time {
+            let (client, acknowledged, key) = (client.clone(), Arc::clone(&acknowledged), Arc::clone(key));
+            posters.spawn(async move {
+                for number in (first + poster..).step_by(at_a_time as usize) {
+                    let push = push(number);
+                    let url = format!("http://{relay}/api/v1/send_push");
+                    let Ok(response) = client.post(url).body(push.body(&key).to_string()).send().await else { return };
+                    let Ok(body) = response.text().await else { return };
+                    let answer: Value = serde_json::from_str(&body).unwrap();
+                    if answer["status"] == "OK" {
+                        acknowledged.lock().unwrap().insert(push.text("ack_id").to_owned());
+                    }
+                }
+            });
+        }
+        Self { posters, acknowledged }
+    }
+
+    fn count(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    async fn reaches(&self, acknowledged: usize) {
+        let reached = async {
+            while self.count() < acknowledged {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the relay acknowledges pushes");
+    }
+
+    /// Waits until the relay has gone.
+    async fn end(mut self) -> HashSet<String> {
+        while let Some(ended) = self.posters.join_next().await {
+            ended.unwrap();
+        }
+        std::mem::take(&mut self.acknowledged.lock().unwrap())
+    }
+}
+
+fn push(number: u32) -> Push {
+    if number.is_multiple_of(2) {
+        Push::apple(&apple_token(number))
+    } else {
+        Push::android(&format!("android-{number}"))
+    }
+}
+
+/// The ack ids on disk.
+fn queued(data: &Path) -> HashSet<String> {
+    let inspector = Inspector::open(data, Clock::System).unwrap();
+    let listed = inspector.list(&Filter::default(), MAX_LISTED).unwrap();
+    assert!(listed.len() < MAX_LISTED, "more than can be listed");
+    assert!(listed.iter().all(|entry| entry.state != State::Buried), "nothing is given up");
+    listed.into_iter().map(|entry| entry.ack_id).collect()
+}
+
+/// Makes everything on disk due, as `pushrelay queue retry` does.
+fn retry_all(data: &Path) {
+    let mut inspector = Inspector::open(data, Clock::System).unwrap();
+    let ids = inspector.list(&Filter::default(), MAX_LISTED).unwrap().into_iter().map(|entry| entry.id).collect();
+    inspector.retry(&Which::Ids(ids)).unwrap();
+}
+
+fn key_of(stage: &Stage) -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_pem(&stage.key.to_pem()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowledged() {
+    let stage = Stage::set(QUICK).await;
+    let data = with_a_data_dir(&stage);
+    let config = stage.folder.path().join("pushrelay.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(config, format!("shutdown_deadline = \"3s\"\n{text}")).unwrap();
+    // Google is down; Apple answers, but for one phone, whose push hangs until after the deadline.
+    stage.simulator.faults().add(Fault::answer(503, "UNAVAILABLE").on(Provider::Fcm)).unwrap();
+    let held = apple_token(0xabc_def);
+    stage.simulator.faults().add(Fault::new(Action::Hold).on(Provider::Apns).for_token(&held)).unwrap();
+    let mut relay = stage.serve();
+    let address = relay.address();
+    let load = Load::begin(address, &key_of(&stage), 8, 0);
+    let hangs = Push::apple(&held);
+    let hanging = stage.post(address, &hangs);
+    let stop = async {
+        load.reaches(200).await;
+        stage.simulator.ledger().wait_until(|counts| counts.held == 1).await;
+        relay.signal("TERM");
+        let began = Clock::System.now();
+        let (status, output) = tokio::task::spawn_blocking(move || relay.end()).await.unwrap();
+        (status, output, began.elapsed())
+    };
+    let (answer, (status, output, took)) = tokio::join!(hanging, stop);
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    let mut acknowledged = load.end().await;
+    if answer.is_ok_and(|answer| answer.status == "OK") {
+        acknowledged.insert(hangs.text("ack_id").to_owned());
+    }
+    let (there, waiting) = (arrived(stage.simulator.ledger()), queued(&data));
+    let lost = acknowledged.iter().filter(|id| !there.contains_key(*id) && !waiting.contains(*id)).count();
+    assert_eq!(lost, 0, "of {} acknowledged, {} waiting", acknowledged.len(), waiting.len());
+    assert!(!waiting.is_empty(), "Google's wait");
+
+    stage.simulator.faults().clear();
+    retry_all(&data);
+    let relay = stage.serve();
+    let all = async {
+        while !acknowledged.iter().all(|id| arrived(stage.simulator.ledger()).contains_key(id)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("what waited is delivered after the restart");
+    drop(relay);
+}
+
+/// What goes wrong at the providers in one life of a process.
+fn trouble(random: &mut fastrand::Rng) -> Vec<Fault> {
+    let everywhere = |action: &Action| [Provider::Apns, Provider::Fcm].map(|one| Fault::new(action.clone()).on(one));
+    match random.u32(0..7) {
+        0 => outage().into(),
+        1 => vec![Fault::answer(503, "UNAVAILABLE").on(Provider::Fcm)],
+        2 => vec![Fault::answer(503, "ServiceUnavailable").on(Provider::Apns)],
+        3 => everywhere(&Action::GoAway(GoAway::Before)).map(|fault| fault.after(5).times(3)).into(),
+        4 => everywhere(&Action::Reset(Reset::Connection)).map(|fault| fault.after(5).times(5)).into(),
+        5 => everywhere(&Action::Latency(Duration::from_millis(random.u64(1..30)))).into(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
+    const KILLS: u32 = 100;
+    // Any other is as good: the moments differ in each run all the same.
+    let seed = std::env::var("PUSHRELAY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_128);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let stage = Stage::set_with(QUICK, |settings| {
+        settings.provider_token_interval = Duration::ZERO;
+        settings.ledger_capacity = 200_000;
+    })
+    .await;
+    let data = with_a_data_dir(&stage);
+    let key = key_of(&stage);
+    let (mut acknowledged, mut there) = (HashSet::new(), HashMap::<String, u32>::new());
+    let mut from_disk = 0;
+    for kill in 0..KILLS {
+        stage.simulator.faults().clear();
+        trouble(&mut random).into_iter().for_each(|fault| stage.simulator.faults().add(fault).unwrap());
+        let mut relay = stage.serve();
+        let load = Load::begin(relay.address(), &key, 8, kill * 100_000);
+        tokio::time::sleep(Duration::from_millis(random.u64(1..150))).await;
+        relay.signal("KILL");
+        drop(relay);
+        acknowledged.extend(load.end().await);
+        for (id, times) in arrived(stage.simulator.ledger()) {
+            *there.entry(id).or_default() += times;
+        }
+        stage.simulator.ledger().clear();
+        let waiting = queued(&data);
+        from_disk += usize::from(!waiting.is_empty());
+        let lost = acknowledged.iter().filter(|id| !there.contains_key(*id) && !waiting.contains(*id)).count();
+        assert_eq!(
+            lost,
+            0,
+            "after kill {kill} of seed {seed}: {} acknowledged, {} wait",
+            acknowledged.len(),
+            waiting.len()
+        );
+    }
+    assert!(from_disk > 10, "seed {seed}: hardly anything had to wait");
+
+    stage.simulator.faults().clear();
+    retry_all(&data);
+    let relay = stage.serve();
+    let all = async {
+        while !queued(&data).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("what waited is delivered in the end");
+    for (id, times) in arrived(stage.simulator.ledger()) {
+        *there.entry(id).or_default() += times;
+    }
+    drop(relay);
+    let lost = acknowledged.iter().filter(|id| !there.contains_key(*id)).count();
+    let twice = there.values().filter(|times| **times > 1).count();
+    assert_eq!(lost, 0, "seed {seed}: of {} acknowledged", acknowledged.len());
+    // At least once: what was on its way at a kill is sent again. Some one in forty here; many more would be another matter.
+    assert!(twice * 10 < there.len(), "seed {seed}: {twice} of {} arrived twice", there.len());
+}

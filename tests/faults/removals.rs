@@ -1,0 +1,109 @@
+//! Device tokens that are said to be dead: too late for their sender to hear, or suspiciously many.
+
+use std::time::Duration;
+
+use pushrelay::simulator::{Fault, Provider};
+
+use crate::stand::{Stand, outage};
+use crate::support::Push;
+use crate::support::push::apple_token;
+
+const DEAD: &str = r#"pushrelay_queue_settled_total{outcome="removed",target="apple_rn"}"#;
+
+/// A stand in which a phone's app was deleted while a notification to it waited.
+async fn with_a_phone_that_died_meanwhile() -> (Stand, String) {
+    let stand = Stand::with("[breaker]\nfailures = 1").await;
+    let phone = apple_token(1);
+    stand.fault(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns));
+    stand.pass_until(stand.post(&Push::apple(&phone))).await.expect_ok();
+    stand.mend();
+    stand.fault(Fault::answer(410, "Unregistered").on(Provider::Apns).for_token(&phone));
+    stand.pass_until(stand.wait_for_metric(DEAD, 1.0)).await;
+    (stand, phone)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_found_dead_too_late_is_removed_with_the_next_push_to_it_which_is_not_sent() {
+    let (stand, phone) = with_a_phone_that_died_meanwhile().await;
+    let refused = stand.simulator.ledger().counts().refused;
+    // Another server's push would be told nothing; another phone's is sent.
+    stand.post(&Push::apple(&apple_token(2))).await.expect_ok();
+    stand.post(&Push::apple(&phone)).await.expect_remove();
+    assert_eq!(stand.simulator.ledger().counts().refused, refused, "nobody asked Apple again");
+    // Told once. The server has it registered again, with the same token.
+    stand.mend();
+    stand.post(&Push::apple(&phone)).await.expect_ok();
+    assert_eq!(stand.simulator.ledger().accepted_for(&phone).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_found_dead_too_late_is_told_after_a_restart_and_once() {
+    let (mut stand, phone) = with_a_phone_that_died_meanwhile().await;
+    stand.stop().await;
+    stand.start_again().await;
+    stand.post(&Push::apple(&phone)).await.expect_remove();
+    stand.mend();
+    stand.stop().await;
+    stand.start_again().await;
+    stand.post(&Push::apple(&phone)).await.expect_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_twenty_ambiguous_removals_further_ones_are_withheld_until_pushes_arrive_again() {
+    let stand = Stand::usual().await;
+    let withheld = r#"pushrelay_removals_withheld_total{target="apple_rn"}"#;
+    let active = r#"pushrelay_removal_guard_active{target="apple_rn"}"#;
+    // A sandbox app's tokens at the production endpoint.
+    stand.fault(Fault::answer(400, "BadDeviceToken").on(Provider::Apns));
+    for phone in 1..=20 {
+        stand.post(&Push::apple(&apple_token(phone))).await.expect_remove();
+    }
+    stand.expect_metric(active, 0.0).await;
+    for phone in 21..=30 {
+        let answer = stand.post(&Push::apple(&apple_token(phone))).await;
+        answer.expect_fail(200, "BadDeviceToken");
+        answer.expect_fail(200, "`sandbox = true`");
+        answer.expect_fail(200, "Keep the token");
+    }
+    stand.expect_metric(withheld, 10.0).await;
+    stand.expect_metric(active, 1.0).await;
+    let target = stand.target("apple_rn").await;
+    assert!(target["removals_withheld"].as_str().unwrap().contains("BadDeviceToken"), "{target}");
+    // A word that means nothing else is passed on.
+    stand.post(&Push::apple(&format!("dead0410{:056x}", 1))).await.expect_fail(200, "BadDeviceToken");
+    stand.mend();
+    stand.post(&Push::apple(&format!("dead0410{:056x}", 2))).await.expect_remove();
+
+    // The operator has mended the target: most pushes arrive again.
+    for phone in 100..140 {
+        stand.post(&Push::apple(&apple_token(phone))).await.expect_ok();
+    }
+    // Not at the first good moment: a tenth of the window has to pass without a withheld one.
+    stand.clock.advance(Duration::from_secs(31));
+    stand.post(&Push::apple(&apple_token(140))).await.expect_ok();
+    stand.fault(Fault::answer(400, "BadDeviceToken").on(Provider::Apns).times(1));
+    stand.post(&Push::apple(&apple_token(141))).await.expect_remove();
+    stand.expect_metric(active, 0.0).await;
+    assert_eq!(stand.target("apple_rn").await["removals_withheld"], serde_json::Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_not_given_up_for_removals_that_are_not_believed() {
+    let stand = Stand::with("[breaker]\nfailures = 1").await;
+    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for phone in 1..=40 {
+        stand.pass_until(stand.post(&Push::apple(&apple_token(phone)))).await.expect_ok();
+    }
+    stand.mend();
+    stand.fault(Fault::answer(400, "BadDeviceToken").on(Provider::Apns));
+    let reached = async {
+        while stand.metric(DEAD).await < 20.0 || stand.simulator.ledger().counts().refused < 45 {
+            tokio::task::yield_now().await;
+        }
+    };
+    stand.pass_until(reached).await;
+    stand.wait_for_metric(DEAD, 20.0).await;
+    stand.mend();
+    stand.pass_until_nothing_waits().await;
+    assert_eq!(stand.arrived().len(), 20, "those that were withheld arrive when the target is right again");
+}
