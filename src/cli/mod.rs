@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parses arguments, prints for people, and maps every failure to an exit code.
 
+mod backup;
 mod check;
 mod completions;
 mod config;
@@ -11,7 +12,9 @@ mod keygen;
 mod man;
 mod migrate;
 mod output;
+mod queue;
 mod reference;
+mod restore;
 mod send;
 mod serve;
 mod servers;
@@ -46,6 +49,9 @@ Examples:
   pushrelay enroll https://chat.example.com    register a chat server by what it publishes
   pushrelay servers list                       who may send
   pushrelay trace ACK_ID                       what happened to one push
+  pushrelay queue list                         what waits on disk
+  pushrelay backup relay.backup                everything that a new machine needs
+  pushrelay restore relay.backup --to /etc/pushrelay
   pushrelay keygen --server-id chat-1          keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 --token TOKEN
@@ -60,6 +66,7 @@ Exit codes:
 Environment:
   PUSHRELAY_CONFIG        the configuration, where --config does not name one
   PUSHRELAY_…             any key of the configuration: PUSHRELAY_HTTP__MAX_BODY
+  PUSHRELAY_BACKUP_PASSPHRASE   what seals a backup
   NO_COLOR                no colours in what is printed, whatever its value"
 )]
 struct Arguments {
@@ -76,6 +83,9 @@ enum Command {
     Enroll(enroll::Enroll),
     Servers(servers::Servers),
     Trace(trace::Trace),
+    Queue(queue::Queue),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -136,6 +146,9 @@ pub fn run() -> ExitCode {
         Command::Enroll(enroll) => enroll.run(),
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
+        Command::Queue(queue) => queue.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

@@ -43,7 +43,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
-pub use error::{OpenError, QueueError};
+pub use error::{InspectError, OpenError, QueueError};
 pub use schema::FILE_NAME;
 
 use crate::clock::Clock;
@@ -298,6 +298,12 @@ impl Queue {
         self.0.commands.send((command(answer), Some(place))).map_err(|_| QueueError::Closed)?;
         answered.await.unwrap_or(Err(QueueError::Closed))
     }
+}
+
+/// Holds a directory as a relay that works on its queue does, so that none starts there; an error if one runs. For whoever
+/// replaces the file.
+pub fn hold(directory: &Path) -> Result<fs::File, OpenError> {
+    schema::hold(directory)
 }
 
 /// The file and its write-ahead log. What cannot be read counts as nothing.
