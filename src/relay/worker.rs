@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use super::Relay;
 use super::target::Target;
@@ -70,7 +70,7 @@ impl Relay {
         let mut running = Running::default();
         while !self.shutdown.has_begun() {
             while let Some(ended) = running.tasks.try_join_next() {
-                running.ended(ended);
+                running.ended(ended.ok());
             }
             let wait = self.step(queue, target, &mut running).await;
             if wait.is_zero() {
@@ -81,7 +81,7 @@ impl Relay {
                 () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
                 () = queue.wait_for_work(name) => {}
                 () = target.resumed.notified() => {}
-                Some(ended) = running.tasks.join_next() => running.ended(ended),
+                Some(ended) = running.tasks.join_next() => running.ended(ended.ok()),
             }
         }
         while running.tasks.join_next().await.is_some() {}
@@ -121,10 +121,10 @@ impl Relay {
         }
         let took_none = lease.entries.is_empty();
         let mut entries = lease.entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
-        if let Some(probe) = probe {
-            if let Some(entry) = entries.next() {
-                self.try_safely(target, entry, Some(probe)).await;
-            }
+        if let Some(probe) = probe
+            && let Some(entry) = entries.next()
+        {
+            self.try_safely(target, entry, Some(probe)).await;
         }
         let entries: Vec<_> = entries.collect();
         for (place, entry) in entries.into_iter().enumerate() {
@@ -314,9 +314,9 @@ struct Running {
 }
 
 impl Running {
-    fn ended(&mut self, ended: Result<EntryId, JoinError>) {
-        // Panics end inside of the task, and nobody aborts one.
-        if let Ok(id) = ended {
+    /// Panics end inside of a task, and nobody aborts one: there always is an id.
+    fn ended(&mut self, id: Option<EntryId>) {
+        if let Some(id) = id {
             self.entries.remove(&id);
         }
     }

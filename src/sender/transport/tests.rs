@@ -710,6 +710,8 @@ impl connection::Report for Silent {
     fn in_use(&self) -> usize {
         0
     }
+
+    fn heard(&self, _: u64) {}
 }
 
 async fn round(driver: &mut connection::Driver<Counting>) -> bool {
