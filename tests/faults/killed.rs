@@ -93,7 +93,7 @@ fn queued(data: &Path) -> HashSet<String> {
 }
 
 /// Makes everything on disk due, as `pushrelay queue retry` does.
-fn retry_all(data: &Path) {
+pub fn retry_all(data: &Path) {
     let mut inspector = Inspector::open(data, Clock::System).unwrap();
     let ids = inspector.list(&Filter::default(), MAX_LISTED).unwrap().into_iter().map(|entry| entry.id).collect();
     inspector.retry(&Which::Ids(ids)).unwrap();
