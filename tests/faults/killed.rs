@@ -268,8 +268,9 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
     }
     drop(relay);
     let lost = acknowledged.iter().filter(|id| !there.contains_key(*id)).count();
-    let twice = there.values().filter(|times| **times > 1).count();
+    let more = there.values().map(|times| u64::from(times - 1)).sum::<u64>();
     assert_eq!(lost, 0, "seed {seed}: of {} acknowledged", acknowledged.len());
-    // At least once: what was on its way at a kill is sent again. Some one in forty here; many more would be another matter.
-    assert!(twice * 10 < there.len(), "seed {seed}: {twice} of {} arrived twice", there.len());
+    // At least once: what was on its way at a kill is sent again. That is what eight callers and two targets' loops have in hand.
+    let in_hand = 8 + 2 * 128;
+    assert!(more <= u64::from(KILLS) * in_hand, "seed {seed}: {more} more than {} arrived", there.len());
 }
