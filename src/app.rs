@@ -19,10 +19,11 @@ use crate::clock::Clock;
 use crate::config::{QueueUse, ServersDirectory, Settings};
 use crate::http::{Build, Edge, HttpSettings};
 use crate::journal::{Journal, JournalSettings};
+use crate::notification::TargetName;
 use crate::queue::{OpenError, Queue};
 use crate::relay::{Relay, RelaySettings};
 use crate::sender::apns::KeysInUse;
-use crate::sender::{LeftOut, Sender, SetupError};
+use crate::sender::{LeftOut, Sender, SetupError, TargetSettings};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
@@ -186,28 +187,12 @@ impl App {
         dropped_lines: DroppedLines,
     ) -> Result<Self, SetupErrors> {
         let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
-        let mut senders = Vec::new();
-        let mut set_up = Vec::new();
-        let mut left_out = settings.left_out;
         let mut keys = KeysInUse::default();
         let mut errors = Vec::new();
-        for target in &settings.targets {
-            match Sender::new(target, clock, &mut keys) {
-                Ok(sender) => {
-                    if let Some(problem) = sender.credential_problem() {
-                        let target = target.name.as_str();
-                        tracing::error!(target, problem, "a target cannot deliver");
-                    }
-                    senders.push((target.name.clone(), sender));
-                    set_up.push(target.clone());
-                }
-                Err(SetupError { target: name, problem }) if settings.tolerate_broken_targets => {
-                    left_out.push(LeftOut { name, platform: target.provider.platform(), problem });
-                }
-                Err(error) => errors.push(error.into()),
-            }
-        }
-        let queue = match settings.queue.map(|queue| open_queue(queue, clock)).transpose() {
+        let SetUp { senders, targets, left_out: refused } =
+            set_up(&settings.targets, settings.tolerate_broken_targets, clock, &mut keys, &mut errors);
+        let left_out = [settings.left_out, refused].concat();
+        let queue = match settings.queue.as_ref().map(|queue| open_queue(queue, clock)).transpose() {
             Ok(queue) => queue.flatten(),
             Err(error) => {
                 errors.push(error.into());
@@ -252,7 +237,7 @@ impl App {
         let relay = Arc::new(relay);
         let credentials = Credentials {
             sources: settings.credentials,
-            targets: set_up,
+            targets,
             keys,
             relay: Arc::clone(&relay),
             metrics: Arc::clone(&metrics),
@@ -322,7 +307,11 @@ impl App {
             () = self.shutdown.forced() => {}
         }
         if let Some(queue) = &self.queue {
-            queue.close().await;
+            // What was acknowledged is on the disk. A disk that hangs must not keep the process from ending.
+            tokio::select! {
+                () = queue.close() => {}
+                () = self.shutdown.forced() => {}
+            }
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;
@@ -334,8 +323,44 @@ impl App {
     }
 }
 
+/// What became of the configured targets.
+struct SetUp {
+    senders: Vec<(TargetName, Sender)>,
+    /// The settings of those that send.
+    targets: Vec<TargetSettings>,
+    left_out: Vec<LeftOut>,
+}
+
+/// Makes a sender for each target. One that cannot be made is an error, or left out if such targets are tolerated.
+fn set_up(
+    settings: &[TargetSettings],
+    tolerates_broken: bool,
+    clock: &Clock,
+    keys: &mut KeysInUse,
+    errors: &mut Vec<Unusable>,
+) -> SetUp {
+    let mut made = SetUp { senders: Vec::new(), targets: Vec::new(), left_out: Vec::new() };
+    for target in settings {
+        match Sender::new(target, clock, keys) {
+            Ok(sender) => {
+                if let Some(problem) = sender.credential_problem() {
+                    let target = target.name.as_str();
+                    tracing::error!(target, problem, "a target cannot deliver");
+                }
+                made.senders.push((target.name.clone(), sender));
+                made.targets.push(target.clone());
+            }
+            Err(SetupError { target: name, problem }) if tolerates_broken => {
+                made.left_out.push(LeftOut { name, platform: target.provider.platform(), problem });
+            }
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    made
+}
+
 /// `None` if there is none and the operator would rather have a relay without one than no relay.
-fn open_queue(queue: QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenError> {
+fn open_queue(queue: &QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenError> {
     match Queue::open(&queue.settings, clock.clone()) {
         Ok(queue) => Ok(Some(queue)),
         Err(error) if queue.is_required => Err(error),

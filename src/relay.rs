@@ -16,6 +16,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -58,6 +59,9 @@ pub struct RelaySettings {
     pub removal_guard: Option<RemovalGuardSettings>,
 }
 
+/// How long a queue that has refused something is taken to refuse more, unless it takes something meanwhile.
+const REFUSES_FOR: Duration = Duration::from_secs(10);
+
 /// Delivers what was admitted.
 #[derive(Debug)]
 pub struct Relay {
@@ -69,6 +73,8 @@ pub struct Relay {
     memory: Option<Memory>,
     /// Absent where nothing survives the process: the answer is the provider's then.
     queue: Option<Queue>,
+    /// Until when the queue is taken to be full, or its disk: milliseconds of the queue's time.
+    refused_until: AtomicU64,
     /// Absent where nobody can ask what became of a notification.
     journal: Option<Journal>,
     clock: Clock,
@@ -162,7 +168,20 @@ impl Relay {
             })
             .collect();
         let limits = delivery;
-        Self { targets, left_out, compatibility, limits, lifetimes, memory, queue, journal, clock, metrics, shutdown }
+        Self {
+            targets,
+            left_out,
+            compatibility,
+            limits,
+            lifetimes,
+            memory,
+            queue,
+            refused_until: AtomicU64::new(0),
+            journal,
+            clock,
+            metrics,
+            shutdown,
+        }
     }
 
     /// Brings one notification to its provider, or says why that cannot be.
@@ -177,26 +196,32 @@ impl Relay {
 
     /// The same, for a caller that has only so much time, and wants to know more.
     pub fn report(&self, admitted: Admitted<Notification>, when: When) -> impl Future<Output = Report> + Send + '_ {
-        let mut begun = self.begin(admitted);
+        let (mut begun, life) = self.begin(admitted);
         let (deadline, later) = match when {
             When::Now(within) => (self.limits.deadline.min(within), false),
             When::Later => (self.limits.deadline, true),
         };
+        // Not tried for longer than it is of use; what is to arrive now or never has no such time.
+        let deadline = life.filter(|life| !life.is_zero()).map_or(deadline, |life| deadline.min(life));
         async move {
             // Lent, not moved out: what is taken from a captured value keeps a second place in the future.
             match &mut begun {
                 Begun::First { target, sender, prepared, subject, pending, kept } => {
                     // Boxed, here and below: it is rare, and each push in flight would hold the room for it.
-                    if let Some(kept) = kept
-                        && self.may_supersede(target, kept)
-                    {
-                        Box::pin(self.supersede(kept)).await;
-                    }
                     let run = if later && kept.is_some() {
                         Run::asked_for_later()
                     } else {
+                        if let Some(kept) = kept.as_deref().filter(|kept| self.may_supersede(target, kept)) {
+                            Box::pin(self.hold_back(kept)).await;
+                        }
                         self.attempt(target, sender, prepared, subject, &deadline, kept.is_some()).await
                     };
+                    // Asked again: what was accepted before may have come to the disk meanwhile.
+                    if run.last.verdict == Verdict::Delivered
+                        && let Some(kept) = kept.as_deref().filter(|kept| self.may_supersede(target, kept))
+                    {
+                        Box::pin(self.supersede(kept)).await;
+                    }
                     match kept.take().filter(|_| run.may_wait()) {
                         Some(kept) => Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await,
                         None => self.settle(target, subject, &run, pending.take()),
@@ -238,9 +263,17 @@ impl Relay {
         self.limits.deadline
     }
 
-    /// Whether what cannot be delivered now can wait on disk.
-    pub fn has_queue(&self) -> bool {
-        self.queue.is_some()
+    /// Whether what cannot be delivered now can wait on disk: there is a queue, and it has not refused anything of late.
+    pub fn takes_entries(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| {
+            let refused_until = Duration::from_millis(self.refused_until.load(Ordering::Relaxed));
+            refused_until <= queue.now()
+        })
+    }
+
+    fn queue_has_refused(&self, queue: &Queue) {
+        let until = u64::try_from((queue.now() + REFUSES_FOR).as_millis()).unwrap_or(u64::MAX);
+        self.refused_until.store(until, Ordering::Relaxed);
     }
 
     /// Whether there is a target of this name, be it one that could not be set up.
@@ -252,11 +285,12 @@ impl Relay {
         self.left_out.iter().any(|left_out| left_out.name == *target)
     }
 
-    fn begin(&self, admitted: Admitted<Notification>) -> Begun<'_> {
+    /// What is to be done, and for how long it is of use.
+    fn begin(&self, admitted: Admitted<Notification>) -> (Begun<'_>, Option<Duration>) {
         let observed = admitted.observed();
         let notification = admitted.into_inner();
         let Some(target) = self.targets.get(&notification.target) else {
-            return Begun::Ended(self.without_target(&notification, observed));
+            return (Begun::Ended(self.without_target(&notification, observed)), None);
         };
         // Google has no channel apart for calls, and the reference counts none.
         let transport = match target.platform {
@@ -267,22 +301,22 @@ impl Relay {
         let pending = match self.claim(&notification) {
             None => None,
             Some(Claim::First(pending)) => Some(pending),
-            Some(Claim::Again(again)) => return Begun::Again { again: Some(again), subject, target },
+            Some(Claim::Again(again)) => return (Begun::Again { again: Some(again), subject, target }, None),
         };
-        let found_dead = self.found_dead(&notification);
+        let found_dead = self.found_dead(target, &notification);
         if found_dead.is_none() && self.waited_before(&notification) {
-            return Begun::Ended(self.repeat_of_earlier(target, &subject, pending));
+            return (Begun::Ended(self.repeat_of_earlier(target, &subject, pending)), None);
         }
         self.metrics.notification(target.platform, &notification.kind, transport, notification.app_version);
         if let Some(reason) = found_dead {
             let run = Run::found_dead(reason);
-            return Begun::Ended(self.settle(target, &subject, &run, pending));
+            return (Begun::Ended(self.settle(target, &subject, &run, pending)), None);
         }
         let sender = target.sender.load_full();
         let lifetime = self.lifetime(&notification);
         let prepared = sender.prepare(&notification, lifetime);
         let kept = self.keep(notification, lifetime);
-        Begun::First { target, sender, prepared, subject, pending, kept }
+        (Begun::First { target, sender, prepared, subject, pending, kept }, lifetime)
     }
 
     fn without_target(&self, notification: &Notification, observed: Option<Refusal>) -> Report {

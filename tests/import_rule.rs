@@ -1,5 +1,5 @@
 //! Modules import only rightward:
-//! `main → cli → app → {http, enrolment} → {admission, relay} → {delivery, queue, sender, journal} → {notification, message, outcome, clock}`.
+//! `main → cli → app → {http, enrolment, backup} → {admission, relay} → {delivery, queue, sender, journal} → {notification, message, outcome, clock}`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,6 +13,7 @@ const RINGS: &[(&str, u8)] = &[
     ("app", 2),
     ("http", 3),
     ("enrolment", 3),
+    ("backup", 3),
     ("admission", 4),
     ("relay", 4),
     ("delivery", 5),
@@ -132,6 +133,9 @@ fn the_rule_tells_right_from_wrong() {
         ("journal", "queue", false),
         ("sender", "config", false),
         ("app", "config", true),
+        ("cli", "backup", true),
+        ("backup", "queue", true),
+        ("backup", "config", false),
         ("clock", "telemetry", false),
         ("telemetry", "outcome", true),
         ("telemetry", "relay", false),

@@ -9,7 +9,7 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 
 use crate::{
-    material::{Auth, Material, Relay, Senders},
+    material::{Auth, Keeps, Material, Relay, Senders},
     pace::Paced,
     process::Helper,
     subject::{start_load, start_relay},
@@ -65,6 +65,7 @@ pub(crate) fn round(material: &Material, provider_millis: u64) -> Result<Round> 
             (Senders::LOUD, format!("per_second = {LOUD_MAY}\nburst = {LOUD_MAY}")),
         ],
         crowd: None,
+        keeps: Keeps::Nothing,
     };
     let (_relay, port) = start_relay(&relay, material, sink_port, CONNECTIONS)?;
     let (_other, other_port) = start_relay(&relay, material, sink_port, CONNECTIONS)?;

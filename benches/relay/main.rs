@@ -48,7 +48,7 @@ struct Arguments {
 
     /// Measure only these subjects.
     #[arg(long, value_delimiter = ',')]
-    #[arg(default_values_t = [Subject::Forwarder, Subject::RelayOff, Subject::RelayRequired, Subject::RelayCrowd])]
+    #[arg(default_values_t = Subject::value_variants().iter().copied())]
     #[arg(value_enum)]
     subjects: Vec<Subject>,
 
@@ -99,7 +99,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let mut findings = Findings::default();
     let asked = |part| arguments.only.contains(&part);
     // Memory is asked of a relay with one server: what 10,000 need stands in `admission::registry`.
-    let small = || arguments.subjects.iter().filter(|subject| **subject != Subject::RelayCrowd);
+    // What a queue and a journal need is a matter of what is in them.
+    let small = || {
+        let of_memory = [Subject::Forwarder, Subject::RelayOff, Subject::RelayRequired];
+        arguments.subjects.iter().filter(move |subject| of_memory.contains(subject))
+    };
 
     if asked(Part::Cpu) {
         // In alternation, so that a noisy minute of the machine meets all of them.

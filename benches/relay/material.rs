@@ -49,6 +49,14 @@ pub(crate) enum Auth {
     Required,
 }
 
+/// What the relay keeps on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    Nothing,
+    Queue,
+    QueueAndJournal,
+}
+
 pub(crate) struct Material {
     directory: TempDir,
 }
@@ -100,12 +108,13 @@ impl Material {
             let id = server_id(sender.name, 0);
             tenants += &format!("[[server]]\nid = \"{id}\"\nname = \"{id}\"\nkeys = [\"{key}\"]\n{limits}\n");
         }
+        let data = self.data(relay.keeps, listen_port)?;
         let key_file = self.path("AuthKey.p8").display().to_string();
         let ca_file = self.path("ca.pem").display().to_string();
         let text = format!(
             r#"listen = "127.0.0.1:{listen_port}"
 servers_directory = {directory:?}
-
+{data}
 [auth]
 mode = "{mode}"
 
@@ -129,6 +138,18 @@ connections = {connections}
         let path = self.path(&format!("relay-{listen_port}.toml"));
         fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// What a relay's configuration says of the disk, ahead of the first table that follows: `data_dir` is at the top.
+    fn data(&self, keeps: Keeps, listen_port: u16) -> Result<String> {
+        let journal = match keeps {
+            Keeps::Nothing => return Ok(String::new()),
+            Keeps::Queue => false,
+            Keeps::QueueAndJournal => true,
+        };
+        let directory = self.path(&format!("data-{listen_port}"));
+        fs::create_dir_all(&directory)?;
+        Ok(format!("data_dir = {:?}\n[journal]\nenabled = {journal}\n", directory.display().to_string()))
     }
 
     /// The public half of the chat servers' key as Mattermost publishes it.
@@ -159,6 +180,7 @@ pub(crate) struct Relay {
     pub(crate) tenants: Vec<(Senders, String)>,
     /// Chat servers with files of their own.
     pub(crate) crowd: Option<Senders>,
+    pub(crate) keeps: Keeps,
 }
 
 /// The key pair of the chat servers.

@@ -17,6 +17,8 @@ const AIM_OFF: f64 = 1.5;
 const AIM_REQUIRED: f64 = 1.25;
 /// Relay with 10,000 servers that all send, as a multiple of the same with one.
 const AIM_CROWD: f64 = 1.1;
+/// Relay with a queue that nothing goes to, as a multiple of the same without one.
+const AIM_QUEUE: f64 = 1.03;
 /// KiB per notification in flight.
 const AIM_HELD_KIB: f64 = 12.0;
 /// Memory is flat if it grew by no more than this many MiB after the first tenth of the run. Four bytes kept of each of
@@ -133,6 +135,8 @@ impl Findings {
         );
         let crowd = self.micros(Subject::RelayCrowd) / self.micros(Subject::RelayRequired);
         aim("10,000 servers ÷ one server, signatures required", crowd, AIM_CROWD);
+        let queue = self.micros(Subject::RelayQueue) / self.micros(Subject::RelayRequired);
+        aim("with a queue ÷ without, signatures required", queue, AIM_QUEUE);
         for (subject, held) in &self.held {
             let readings = [("first on its connection", held.first), ("once more", held.again)];
             for (which, reading) in readings {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    material::{Auth, Material, Relay, Senders},
+    material::{Auth, Keeps, Material, Relay, Senders},
     process::{Helper, Subprocess},
 };
 
@@ -29,6 +29,8 @@ pub(crate) enum Subject {
     RelayOff,
     RelayRequired,
     RelayCrowd,
+    RelayQueue,
+    RelayJournal,
 }
 
 impl fmt::Display for Subject {
@@ -38,6 +40,8 @@ impl fmt::Display for Subject {
             Self::RelayOff => "relay, auth off",
             Self::RelayRequired => "relay, signatures required",
             Self::RelayCrowd => "the same, 10,000 servers",
+            Self::RelayQueue => "the same, one server, queue",
+            Self::RelayJournal => "the same, queue and journal",
         })
     }
 }
@@ -68,11 +72,16 @@ impl Bench {
                 let port = forwarder.answer()?.parse()?;
                 (Running::Helper(forwarder), port)
             }
-            Subject::RelayOff | Subject::RelayRequired | Subject::RelayCrowd => {
-                let auth = if subject == Subject::RelayOff { Auth::Off } else { Auth::Required };
-                let relay = match subject {
-                    Subject::RelayCrowd => Relay { auth, tenants: Vec::new(), crowd: Some(senders) },
-                    _ => Relay { auth, tenants: vec![(senders, String::new())], crowd: None },
+            relay => {
+                let auth = if relay == Subject::RelayOff { Auth::Off } else { Auth::Required };
+                let keeps = match relay {
+                    Subject::RelayQueue => Keeps::Queue,
+                    Subject::RelayJournal => Keeps::QueueAndJournal,
+                    _ => Keeps::Nothing,
+                };
+                let relay = match relay {
+                    Subject::RelayCrowd => Relay { auth, tenants: Vec::new(), crowd: Some(senders), keeps },
+                    _ => Relay { auth, tenants: vec![(senders, String::new())], crowd: None, keeps },
                 };
                 let (relay, port) = start_relay(&relay, material, sink_port, connections)?;
                 (Running::Relay(relay), port)

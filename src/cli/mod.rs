@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parses arguments, prints for people, and maps every failure to an exit code.
 
+mod backup;
 mod check;
 mod completions;
 mod config;
@@ -11,7 +12,9 @@ mod keygen;
 mod man;
 mod migrate;
 mod output;
+mod queue;
 mod reference;
+mod restore;
 mod send;
 mod serve;
 mod servers;
@@ -21,11 +24,13 @@ mod simulate;
 mod tests;
 mod trace;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A push relay for self-hosted chat: takes signed notification requests and delivers them through Apple and Google.
 #[derive(Debug, Parser)]
@@ -44,6 +49,9 @@ Examples:
   pushrelay enroll https://chat.example.com    register a chat server by what it publishes
   pushrelay servers list                       who may send
   pushrelay trace ACK_ID                       what happened to one push
+  pushrelay queue list                         what waits on disk
+  pushrelay backup relay.backup                everything that a new machine needs
+  pushrelay restore relay.backup --to /etc/pushrelay
   pushrelay keygen --server-id chat-1          keys for a chat server, and how to use them
   pushrelay migrate mattermost-push-proxy.json > pushrelay.toml
   pushrelay send --platform apple_rn-v2 --token TOKEN
@@ -58,6 +66,7 @@ Exit codes:
 Environment:
   PUSHRELAY_CONFIG        the configuration, where --config does not name one
   PUSHRELAY_…             any key of the configuration: PUSHRELAY_HTTP__MAX_BODY
+  PUSHRELAY_BACKUP_PASSPHRASE   what seals a backup
   NO_COLOR                no colours in what is printed, whatever its value"
 )]
 struct Arguments {
@@ -74,6 +83,9 @@ enum Command {
     Enroll(enroll::Enroll),
     Servers(servers::Servers),
     Trace(trace::Trace),
+    Queue(queue::Queue),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Keygen(keygen::Keygen),
     Migrate(migrate::Migrate),
     Dev(dev::Dev),
@@ -86,6 +98,21 @@ enum Command {
 /// The whole command line, for what is made from it: completions, manual pages.
 fn command() -> clap::Command {
     Arguments::command()
+}
+
+/// What was asked for.
+fn arguments() -> Arguments {
+    let given = reference::translate(std::env::args_os());
+    let matches = without_empty_variables(command()).get_matches_from(given);
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// An empty variable counts as none, here as in the configuration: that is how a variable of an image or a unit is taken back.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// Why a command ended badly: what to print, and the exit code.
@@ -111,7 +138,7 @@ impl Failure {
 pub fn run() -> ExitCode {
     // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
+    let result = match arguments().command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Config(config) => config.run(),
@@ -119,6 +146,9 @@ pub fn run() -> ExitCode {
         Command::Enroll(enroll) => enroll.run(),
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
+        Command::Queue(queue) => queue.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::Dev(dev) => dev.run(),

@@ -13,12 +13,17 @@ use super::keys::{self, GROUPS, Group};
 const PREFIX: &str = "PUSHRELAY_";
 
 /// Variables of that prefix that other parts of the program read, `PUSHRELAY_COMMIT` when it is built: whoever builds and
-/// starts it in one environment has that set.
-const ELSEWHERE: [&str; 2] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT"];
+/// starts it in one environment has that set. `PUSHRELAY_BACKUP_PASSPHRASE` is for `pushrelay backup` and `restore`.
+const ELSEWHERE: [&str; 3] = ["PUSHRELAY_CONFIG", "PUSHRELAY_COMMIT", "PUSHRELAY_BACKUP_PASSPHRASE"];
 
 /// Whether a variable may set a key of ours.
 pub(super) fn is_ours(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(PREFIX))
+}
+
+/// Whether a variable is meant to set a key of ours.
+pub(super) fn is_setting(name: &OsStr) -> bool {
+    is_ours(name) && name.to_str().is_some_and(|name| !ELSEWHERE.contains(&name))
 }
 
 /// The variable that sets `key` of `group`; `alias` names one of a repeated group.

@@ -129,6 +129,8 @@ fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
         ("", "compatibility") => &[
             "compatibility = \"improved\" cuts texts between characters, fits payloads to the provider's limit instead of",
             "failing, and tells chat servers why a push failed.",
+            "data_dir = \"/var/lib/pushrelay\" keeps on disk what Apple or Google does not take now, and delivers it later; an OK",
+            "then means delivered or kept (docs/delivery.md).",
         ],
         ("auth", "mode") => &[
             "Nobody is asked who they are. First mode = \"observe\": everything is still sent, and the log says what would be",

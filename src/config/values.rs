@@ -195,6 +195,23 @@ impl<'a> Values<'a> {
         entries.filter(|(path, _)| !is_content(path)).map(|(path, place)| self.resolve(&place, path)).collect()
     }
 
+    /// The files that one key names, be it one or a list of them. Contents that were pasted name none.
+    pub(super) fn all_named_files(&self, name: &str, is_list: bool) -> Vec<PathBuf> {
+        let Some(entry) = self.section.entries.get(name) else { return Vec::new() };
+        let texts: Vec<&str> = match &entry.given {
+            // From a variable: several are divided by commas, as `parse_entry` does.
+            Given::Untyped(text) if is_list => text.split(',').map(str::trim).collect(),
+            Given::Text(text) | Given::Untyped(text) => vec![text],
+            Given::Array(items) => items
+                .iter()
+                .filter_map(|item| if let Given::Text(text) = item { Some(&**text) } else { None })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let paths = texts.into_iter().filter(|path| !path.is_empty() && !is_content(path));
+        paths.map(|path| self.resolve(&entry.place, path)).collect()
+    }
+
     /// The value that holds, given or not.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.by_name.get(name)

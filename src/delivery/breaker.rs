@@ -55,6 +55,8 @@ pub struct Breaker {
 struct State {
     /// Trouble in a row while closed.
     failures: u32,
+    /// When the first of it ended.
+    trouble_since: Option<Instant>,
     open: Option<Open>,
     /// How often it opened. Does not wrap in a lifetime: it opens at most once a pause.
     opened: u64,
@@ -172,10 +174,17 @@ pub struct BreakerState {
     pub opened: u64,
 }
 
+impl State {
+    fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.trouble_since = None;
+    }
+}
+
 impl Breaker {
     /// Closed.
     pub fn new(settings: BreakerSettings, clock: Clock) -> Self {
-        let state = State { failures: 0, open: None, opened: 0, probes: 0 };
+        let state = State { failures: 0, trouble_since: None, open: None, opened: 0, probes: 0 };
         Self { settings, clock, word: AtomicU32::new(0), state: Mutex::new(state), jitter: fastrand::f64 }
     }
 
@@ -201,9 +210,9 @@ impl Breaker {
         }
     }
 
-    /// Takes note of how an attempt went that was let through with [`Pass::Closed`], be it that it ends when the breaker is
-    /// open: if it succeeds, the provider is there.
-    pub fn record(&self, attempt: &Attempt) -> Turn {
+    /// Takes note of how an attempt went that began then and was let through with [`Pass::Closed`], be it that it ends when
+    /// the breaker is open: if it succeeds, the provider is there.
+    pub fn record(&self, attempt: &Attempt, began: Instant) -> Turn {
         let why = match Evidence::of(attempt) {
             Evidence::Nothing => return Turn::None,
             Evidence::Well if self.word.load(Ordering::Relaxed) == 0 => return Turn::None,
@@ -214,10 +223,21 @@ impl Breaker {
         let mut state = self.lock();
         let turn = match (why, &state.open) {
             (None, _) => self.close(&mut state),
+            // The pause is over and nobody is out to see: this one has seen. (A probe that found the credential too old says
+            // nothing; its second attempt comes here.)
+            (Some(why), Some(open)) if open.probe.is_none() && open.until <= began => {
+                self.open(&mut state, why, &attempt.verdict)
+            }
             // It began before. Only a probe's failure makes the pause longer. But that somebody must act is news.
             (Some(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
             (Some(Why::Trouble), _) => {
-                state.failures = state.failures.saturating_add(1).min(NOT_CLOSED - 1);
+                // What was under way when the trouble began has met the same: a connection that breaks with a hundred pushes on
+                // it is one failure, and the attempts that follow tell whether it lasts.
+                let began_before = state.trouble_since.is_some_and(|since| began < since);
+                state.trouble_since.get_or_insert_with(|| self.clock.now());
+                if !began_before {
+                    state.failures = state.failures.saturating_add(1).min(NOT_CLOSED - 1);
+                }
                 if state.failures < self.settings.failures {
                     Turn::None
                 } else {
@@ -235,7 +255,7 @@ impl Breaker {
     pub fn reset(&self) {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.failures = 0;
+        state.forget_failures();
         if let Some(open) = &mut state.open {
             open.pause = Duration::ZERO;
             open.until = now;
@@ -278,13 +298,13 @@ impl Breaker {
         if before.is_none() {
             state.opened += 1;
         }
-        state.failures = 0;
+        state.forget_failures();
         state.open = Some(Open { by: verdict.clone(), reason, why, since, pause, until: now + wait, probe: None });
         if is_news { Turn::Opened { reason, why, pause: wait } } else { Turn::None }
     }
 
     fn close(&self, state: &mut State) -> Turn {
-        state.failures = 0;
+        state.forget_failures();
         match state.open.take() {
             None => Turn::None,
             Some(open) => Turn::Closed { was_open_for: self.clock.now().saturating_duration_since(open.since) },

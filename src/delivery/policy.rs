@@ -16,9 +16,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// The least pause after a used up quota, whatever the provider says: Google asks for a minute ("FCM error codes").
 const LEAST_PAUSE_FOR_QUOTA: Duration = Duration::from_mins(1);
 
-/// The most attempts from the queue at what may itself be the cause of the trouble that it meets. With the pauses below they
-/// take some four hours.
+/// The most attempts from the queue at what may itself be the cause of the trouble that it meets, since others arrive. With the
+/// pauses below they take some four hours.
 const MOST_ATTEMPTS: u32 = 100;
+
+/// Less than this is not enough for a last attempt: a second.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// What has been tried so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Queued {
     pub attempts: u32,
     /// Whether the attempt before this one ended in [`Verdict::NewCredential`].
     pub credential_renewed: bool,
+    /// Whether the target takes others: its breaker is closed.
+    pub others_arrive: bool,
     /// Wall time since the Unix epoch.
     pub now: Duration,
     /// When it is of no more use, in the same.
@@ -104,15 +109,18 @@ pub fn later(verdict: &Verdict, queued: Queued, jitter: f64) -> Later {
         Verdict::Retry { after, scope: Scope::Phone, .. } => (*after, BackOff::PHONE, true),
         Verdict::Retry { after, scope: Scope::Quota, .. } => (*after, BackOff::QUOTA, false),
     };
-    let at = queued.now.saturating_add(back_off.pause(after, queued.attempts, jitter));
-    if at >= queued.expires_at {
-        Later::Expires
-    } else if may_be_its_own_fault && queued.attempts >= MOST_ATTEMPTS {
-        Later::Bury(verdict.reason().unwrap_or_default())
-    } else {
-        // What meets an outage goes on until it expires, which bounds it: the outage is not its fault.
-        Later::At(at)
+    let (floor, drawn) = back_off.parts(after, queued.attempts);
+    let floor = queued.now.saturating_add(floor);
+    // Before it ends there is one more attempt, unless there is hardly time for it.
+    let left = queued.expires_at.saturating_sub(floor);
+    if left < LEAST_LEFT {
+        return Later::Expires;
     }
+    // What meets an outage goes on until it expires, which bounds it: the outage is not its fault.
+    if may_be_its_own_fault && queued.others_arrive && queued.attempts >= MOST_ATTEMPTS {
+        return Later::Bury(verdict.reason().unwrap_or_default());
+    }
+    Later::At(floor.saturating_add(drawn.min(left - LEAST_LEFT).mul_f64(jitter.clamp(0.0, 1.0))))
 }
 
 /// How pauses grow.
@@ -144,10 +152,15 @@ impl BackOff {
     }
 
     fn pause(self, retry_after: Option<Duration>, attempts: u32, jitter: f64) -> Duration {
+        let (floor, drawn) = self.parts(retry_after, attempts);
+        floor.saturating_add(drawn.mul_f64(jitter.clamp(0.0, 1.0)))
+    }
+
+    /// What is never shortened, and the longest that may be drawn on top.
+    fn parts(self, retry_after: Option<Duration>, attempts: u32) -> (Duration, Duration) {
         let doublings = attempts.saturating_sub(1).min(16);
-        let pause = self.first.saturating_mul(1 << doublings).min(self.longest);
-        let floor = retry_after.unwrap_or_default().max(self.least);
-        floor.saturating_add(pause.mul_f64(jitter.clamp(0.0, 1.0)))
+        let drawn = self.first.saturating_mul(1 << doublings).min(self.longest);
+        (retry_after.unwrap_or_default().max(self.least), drawn)
     }
 }
 

@@ -12,6 +12,12 @@ pub struct Cause {
     pub remedy: &'static str,
 }
 
+/// Whether the word is one that also answers a wrong certificate, topic or project. Verdicts say so themselves; this is for
+/// words that come back from the disk.
+pub fn is_ambiguous(reason: Reason) -> bool {
+    ["BadDeviceToken", "DeviceTokenNotForTopic", "MissingDeviceToken", "SENDER_ID_MISMATCH"].contains(&reason)
+}
+
 /// From the provider's word for an ambiguous removal.
 pub fn likely_cause(reason: Reason) -> Cause {
     match reason {

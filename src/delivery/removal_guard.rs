@@ -117,7 +117,8 @@ impl RemovalGuard {
     pub fn decide(&self, attempt: &Attempt, now: Instant) -> (Ruling, Turn) {
         match attempt.verdict {
             Verdict::Delivered => self.delivered.add(now),
-            Verdict::Remove { ambiguous: false, .. } => self.clear.add(now),
+            // One that was found before, and is only told now, was counted then.
+            Verdict::Remove { ambiguous: false, .. } if attempt.answered => self.clear.add(now),
             // What the provider was never asked says nothing about what it knows us as.
             Verdict::Remove { ambiguous: true, reason } if attempt.answered => {
                 self.ambiguous.add(now);

@@ -115,7 +115,7 @@ impl Edge {
             let proof = proven.map_err(|refusal| self.refused(refusal))?;
             Ok(Signed { server: proof.server_id().clone(), id: headers.id(), proof })
         };
-        let later = headers.prefer_to_hear_soon() && self.relay.has_queue();
+        let later = headers.prefer_to_hear_soon() && self.relay.takes_entries();
         let admit = |proven: Proven, target: &TargetName| {
             self.admission.may_push_to(&proven, target).map_err(|refusal| self.refused(refusal))?;
             if !self.relay.knows(target) {

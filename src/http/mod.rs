@@ -185,7 +185,7 @@ impl Edge {
             }),
             has_queue: Box::new({
                 let relay = Arc::clone(&edge.relay);
-                move || relay.has_queue()
+                move || relay.takes_entries()
             }),
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),

@@ -98,7 +98,7 @@ pub enum Event<'a> {
 /// One note. Absent is empty or `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line<'a> {
-    /// The caller's name for the notification, its first 64 bytes. The first member: see [`beginning`].
+    /// The caller's name for the notification, its first 64 bytes. The first member: see `beginning`.
     #[serde(rename = "id")]
     pub ack_id: Cow<'a, str>,
     /// When, milliseconds since the Unix epoch.

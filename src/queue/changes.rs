@@ -49,6 +49,29 @@ pub(super) struct Effects {
     pub forgotten: Vec<DeviceKey>,
 }
 
+/// A notification that is sent without being queued, and what becomes of those that it makes pointless.
+pub(super) struct Superseding {
+    pub device: DeviceKey,
+    pub scope: Scope,
+    pub accepted_at: i64,
+    /// They wait until then. `None` if they are to go.
+    pub hold_until: Option<i64>,
+}
+
+/// Another entry of the same device.
+struct Other {
+    id: i64,
+    leased: bool,
+    accepted_at: i64,
+    scope: Scope,
+}
+
+/// Which of them one makes pointless that was accepted then: ids, and whether each is leased.
+fn pointless(others: &[Other], by: &Scope, accepted_at: i64) -> Vec<(i64, bool)> {
+    let earlier = others.iter().filter(|other| other.accepted_at <= accepted_at && by.replaces(&other.scope));
+    earlier.map(|other| (other.id, other.leased)).collect()
+}
+
 /// One transaction.
 pub(super) struct Changes<'t> {
     pub connection: &'t Connection,
@@ -79,9 +102,16 @@ impl Changes<'_> {
         if let Some((_, false)) = twin {
             return Ok(Ok(Enqueued::AlreadyThere));
         }
-        // A buried twin makes room: whoever asks again wants it to be tried again.
+        // A twin that is buried or over makes room: whoever asks again wants it to be tried again.
         let twin = twin.map(|(id, _)| id);
-        let pointless = self.pointless(row.device, &row.scope)?;
+        let others = self.others(row.device)?;
+        // Pushes overtake each other on their way here: some are tried for seconds before, others not at all.
+        let is_pointless =
+            others.iter().any(|other| other.accepted_at > row.accepted_at && other.scope.replaces(&row.scope));
+        if is_pointless {
+            return Ok(Ok(Enqueued::Pointless));
+        }
+        let pointless = pointless(&others, &row.scope, row.accepted_at);
         let gone: BTreeSet<i64> =
             pointless.iter().filter(|(_, leased)| !leased).map(|(id, _)| *id).chain(twin).collect();
         if self.total() >= self.limits.max_entries.saturating_add(gone.len() as u64) {
@@ -97,12 +127,12 @@ impl Changes<'_> {
         Ok(Ok(Enqueued::Stored { superseded }))
     }
 
-    /// The same request, if it is there: its id, and whether it is buried.
+    /// The same request, if it is there: its id, and whether it is buried or its time is over.
     fn twin(&self, row: &NewRow) -> rusqlite::Result<Option<(i64, bool)>> {
         let Some(identity) = row.identity else { return Ok(None) };
         self.connection
-            .prepare_cached("SELECT id, buried_at IS NOT NULL FROM entries WHERE identity = ?1")?
-            .query_row([identity], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT id, buried_at IS NOT NULL OR expires_at <= ?2 FROM entries WHERE identity = ?1")?
+            .query_row(params![identity, self.now], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
     }
 
@@ -165,9 +195,20 @@ impl Changes<'_> {
             Settlement::Done => {
                 self.delete(id.0)?;
             }
-            Settlement::Dead { reason } => {
+            Settlement::Delivered => {
+                self.delete(id.0)?;
+                // The provider has changed its mind, or somebody has mended what made it refuse.
+                if self.shared.late.has(device) {
+                    self.forget(device)?;
+                    self.effects.forgotten.push(device);
+                }
+            }
+            Settlement::Dead { reason, others } => {
                 self.delete(id.0)?;
                 self.remember(device, reason)?;
+                if others {
+                    return Ok(Settled::WithOthers(self.all_others(device)?));
+                }
             }
             Settlement::Later { .. } | Settlement::Bury { .. } if superseded => {
                 self.delete(id.0)?;
@@ -190,31 +231,58 @@ impl Changes<'_> {
         Ok(Settled::Written)
     }
 
-    pub(super) fn supersede(&mut self, device: DeviceKey, scope: &Scope) -> rusqlite::Result<Vec<Removed>> {
-        let pointless = self.pointless(device, scope)?;
-        self.replace(&pointless)
+    pub(super) fn supersede(&mut self, by: &Superseding) -> rusqlite::Result<Vec<Removed>> {
+        let others = self.others(by.device)?;
+        let pointless = pointless(&others, &by.scope, by.accepted_at);
+        match by.hold_until {
+            None => self.replace(&pointless),
+            Some(until) => self.hold_back(&pointless, until).map(|()| Vec::new()),
+        }
     }
 
-    /// What this one makes pointless: ids, and whether each is leased.
-    fn pointless(&self, device: DeviceKey, scope: &Scope) -> rusqlite::Result<Vec<(i64, bool)>> {
-        if !scope.replaces_any() {
-            return Ok(Vec::new());
-        }
+    /// What else waits for the device, the latest first.
+    fn others(&self, device: DeviceKey) -> rusqlite::Result<Vec<Other>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, state = 'leased', kind, channel, thread, crt, collapse_id FROM entries
+            "SELECT id, state = 'leased', accepted_at, kind, channel, thread, crt, collapse_id FROM entries
              WHERE device_key = ?1 ORDER BY id DESC LIMIT ?2",
         )?;
         let rows = statement.query_map(params![device.0, MAX_LOOKED_AT], |row| {
-            let earlier = Scope {
-                kind: row.get(2)?,
-                channel: row.get(3)?,
-                thread: row.get(4)?,
-                crt: row.get(5)?,
-                collapse_id: row.get(6)?,
-            };
-            Ok(scope.replaces(&earlier).then_some((row.get(0)?, row.get(1)?)))
+            Ok(Other {
+                id: row.get(0)?,
+                leased: row.get(1)?,
+                accepted_at: row.get(2)?,
+                scope: Scope {
+                    kind: row.get(3)?,
+                    channel: row.get(4)?,
+                    thread: row.get(5)?,
+                    crt: row.get(6)?,
+                    collapse_id: row.get(7)?,
+                },
+            })
         })?;
-        rows.filter_map(Result::transpose).collect()
+        rows.collect()
+    }
+
+    /// All that waits for a device whose token is dead. What is under way finds out by itself.
+    fn all_others(&mut self, device: DeviceKey) -> rusqlite::Result<Vec<Removed>> {
+        let mut gone = Vec::new();
+        for other in self.others(device)?.iter().filter(|other| !other.leased) {
+            gone.extend(self.delete(other.id)?);
+        }
+        Ok(gone)
+    }
+
+    /// Has these wait until the one that replaces them has arrived, or has not.
+    fn hold_back(&self, pointless: &[(i64, bool)], until: i64) -> rusqlite::Result<()> {
+        for (id, _) in pointless.iter().filter(|(_, leased)| !leased) {
+            self.connection
+                .prepare_cached(
+                    "UPDATE entries SET state = 'waiting', wake_at = max(coalesce(wake_at, 0), ?2)
+                     WHERE id = ?1 AND state IN ('ready', 'waiting')",
+                )?
+                .execute(params![id, until])?;
+        }
+        Ok(())
     }
 
     /// Removes them; a leased one is under way and is only kept from being tried again.

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::changes::{Changes, NewRow};
+use super::changes::{Changes, NewRow, Superseding};
 use super::entry::{Enqueued, EntryId, Lease, Removed, Settled, Settlement};
 use super::error::QueueError;
 use super::keys::DeviceKey;
-use super::supersede::Scope;
 use crate::notification::TargetName;
 
 /// What an answer carries.
@@ -24,7 +23,7 @@ pub(super) enum Command {
         answer: Answer<Lease>,
     },
     Settle(EntryId, Settlement, Answer<Settled>),
-    Supersede(DeviceKey, Scope, Answer<Vec<Removed>>),
+    Supersede(Superseding, Answer<Vec<Removed>>),
     /// A late verdict has been told. Nobody waits for it.
     Forget(DeviceKey),
     /// Nothing comes after it.
@@ -67,7 +66,7 @@ impl Command {
                 answer.result = Some(Ok(changes.lease(target, *limit, *until)?));
             }
             Self::Settle(id, settlement, answer) => answer.result = Some(Ok(changes.settle(*id, settlement)?)),
-            Self::Supersede(device, scope, answer) => answer.result = Some(Ok(changes.supersede(*device, scope)?)),
+            Self::Supersede(by, answer) => answer.result = Some(Ok(changes.supersede(by)?)),
             Self::Forget(device) => changes.forget(*device)?,
             Self::Close(_) => {}
         }
@@ -80,7 +79,7 @@ impl Command {
             Self::Enqueue(_, answer) => answer.send(failure),
             Self::Lease { answer, .. } => answer.send(failure),
             Self::Settle(_, _, answer) => answer.send(failure),
-            Self::Supersede(_, _, answer) => answer.send(failure),
+            Self::Supersede(_, answer) => answer.send(failure),
             Self::Forget(_) => {}
             Self::Close(answer) => answer.send(failure),
         }

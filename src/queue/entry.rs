@@ -56,6 +56,8 @@ pub enum Enqueued {
     },
     /// The same request, by server, id and device, is in the queue already. Nothing was changed.
     AlreadyThere,
+    /// One that was accepted after it waits already and makes it pointless. It was not kept.
+    Pointless,
 }
 
 /// An entry that left the queue without being sent; enough to count it and to tell which one it was.
@@ -111,12 +113,16 @@ pub struct Leased {
 /// What became of a leased entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// It needs no more attempts: it was delivered, or it never will be and nobody has to look.
+    /// The provider took it. What was said of its token before is forgotten.
+    Delivered,
+    /// It will never be delivered, and nobody has to look.
     Done,
     /// The provider says that the token is dead. Done, and its server is told at its next request for the device.
     Dead {
         /// The provider's word.
         reason: Reason,
+        /// Whether what else waits for the device goes, too.
+        others: bool,
     },
     /// Another attempt later.
     Later {
@@ -141,6 +147,8 @@ pub enum Settled {
     Written,
     /// It was to be tried again, and a later notification has made it pointless meanwhile: it is gone.
     Superseded,
+    /// As asked, and these went with it.
+    WithOthers(Vec<Removed>),
     /// There is no such entry any more: an operator has dropped it.
     Gone,
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
@@ -121,6 +122,12 @@ pub enum QueueError {
     Disk {
         /// What `SQLite` says.
         what: String,
+    },
+    /// The disk takes longer than a caller can be kept waiting. What was asked may still be done.
+    #[error("the disk that holds the queue has not answered within {} s; see to the disk", .within.as_secs())]
+    Slow {
+        /// How long it was waited for.
+        within: Duration,
     },
     /// The queue has been closed.
     #[error("the queue is closed; the relay is stopping")]

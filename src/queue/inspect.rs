@@ -118,6 +118,8 @@ pub enum Which {
     Ids(Vec<EntryId>),
     /// All that are buried.
     Buried,
+    /// All of a filter, without a bound.
+    Matching(Filter),
 }
 
 /// What became of entries that were to be tried again.
@@ -203,6 +205,26 @@ impl Inspector {
         Ok(dropped)
     }
 
+    /// How many there are of these; of ids, those that are there.
+    pub fn count(&self, which: &Which) -> Result<u64, InspectError> {
+        let mut count = 0;
+        for id in ids(&self.connection, which)? {
+            count += u64::from(self.connection.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id])?);
+        }
+        Ok(count)
+    }
+
+    /// Device tokens found dead too late, whose servers are yet to be told.
+    pub fn late_verdicts(&self) -> Result<u64, InspectError> {
+        let count: i64 = self.connection.query_row("SELECT count(*) FROM late_verdicts", [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The file and its write-ahead log, bytes.
+    pub fn file_bytes(&self) -> u64 {
+        super::file_bytes(&self.path)
+    }
+
     /// Each target's figures, by name. Walks an index: a few hundred milliseconds for a million entries.
     pub fn stats(&self) -> Result<Vec<TargetStats>, InspectError> {
         let mut stats: BTreeMap<String, TargetStats> = BTreeMap::new();
@@ -258,6 +280,13 @@ fn ids(connection: &Connection, which: &Which) -> rusqlite::Result<Vec<i64>> {
         Which::Buried => {
             let mut statement = connection.prepare("SELECT id FROM entries WHERE buried_at IS NOT NULL ORDER BY id")?;
             statement.query_map([], |row| row.get(0))?.collect()
+        }
+        Which::Matching(Filter { target, server, state }) => {
+            let mut statement = connection.prepare(
+                "SELECT id FROM entries WHERE (?1 IS NULL OR target = ?1) AND (?2 IS NULL OR server = ?2)
+                     AND (?3 IS NULL OR state = ?3) ORDER BY id",
+            )?;
+            statement.query_map(params![target, server, state.map(State::as_str)], |row| row.get(0))?.collect()
         }
     }
 }

@@ -31,6 +31,10 @@ impl LateVerdicts {
         self.count.store(reasons.len(), Ordering::Relaxed);
     }
 
+    pub(super) fn has(&self, device: DeviceKey) -> bool {
+        !self.is_empty() && self.lock().contains_key(&device)
+    }
+
     /// The first to ask gets it.
     pub(super) fn take(&self, device: DeviceKey) -> Option<Reason> {
         let mut reasons = self.lock();

@@ -40,6 +40,17 @@ pub(super) const NEXT: &str = "SELECT wake_at FROM entries INDEXED BY entries_as
 
 impl Changes<'_> {
     pub(super) fn lease(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
+        self.shared.tallies.of(target.as_str()).looked_at_now(self.now);
+        self.take(target, limit, until)
+    }
+
+    /// What is over of a target for which nobody has asked for long: it is not configured any more.
+    pub(super) fn expire_orphans(&mut self, target: &TargetName) -> rusqlite::Result<usize> {
+        let gone = self.take(target, 0, Duration::ZERO)?;
+        Ok(gone.expired.len() + gone.superseded.len())
+    }
+
+    fn take(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
         let mut lease = Lease::default();
         let mut left = limit.min(MAX_LEASED);
         for urgency in Urgency::ALL {

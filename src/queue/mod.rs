@@ -43,13 +43,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
-pub use error::{OpenError, QueueError};
+pub use error::{InspectError, OpenError, QueueError};
 pub use schema::FILE_NAME;
 
 use crate::clock::Clock;
 use crate::notification::{DeviceToken, Notification, ServerId, TargetName};
 use crate::outcome::Reason;
-use changes::NewRow;
+use changes::{NewRow, Superseding};
 use command::{Answer, Answered, Command};
 use entry::millis;
 use keys::Hashes;
@@ -62,6 +62,10 @@ use writer::{Parcel, Writer};
 /// turned away: callers are bounded by the requests in flight and each has its own deadline, while an error would make the
 /// relay answer FAIL for what the disk takes a few milliseconds later.
 const MAX_WAITING_COMMANDS: usize = 4_096;
+
+/// How long a caller waits for the disk: 4 s, which together with the 25 s that a push may take is below the 30 s that
+/// Mattermost waits. A disk that hangs must not hold every push that needs it, and with them the places of all others.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where the queue is and how large it may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +164,7 @@ impl Queue {
     /// it may be kept or not; asked again with the same id, it is kept once.
     pub async fn enqueue(&self, entry: NewEntry<'_>) -> Result<Enqueued, QueueError> {
         let row = Box::new(self.row(&entry));
-        self.ask(|answer| Command::Enqueue(row, answer)).await
+        self.ask_soon(|answer| Command::Enqueue(row, answer)).await
     }
 
     fn row(&self, entry: &NewEntry<'_>) -> NewRow {
@@ -196,15 +200,31 @@ impl Queue {
         self.ask(|answer| Command::Settle(id, settlement, answer)).await
     }
 
-    /// Removes what a notification makes pointless that is sent without being queued. [`Queue::enqueue`] does so by itself.
-    /// Costs nothing for one that replaces nothing, or when the target has no entries.
-    pub async fn supersede(&self, by: &Notification) -> Result<Vec<Removed>, QueueError> {
+    /// Removes what a notification makes pointless that was accepted then and has been sent without being queued.
+    /// [`Queue::enqueue`] does so by itself. Costs nothing for one that replaces nothing, or when the target has no entries.
+    pub async fn supersede(&self, by: &Notification, accepted_at: Duration) -> Result<Vec<Removed>, QueueError> {
+        self.replace(by, accepted_at, None).await
+    }
+
+    /// Has what a notification makes pointless wait until then, while it is being sent: if it arrives, they are superseded, and
+    /// if it does not, they were not lost for it.
+    pub async fn hold_back(&self, by: &Notification, accepted_at: Duration, until: Duration) -> Result<(), QueueError> {
+        self.replace(by, accepted_at, Some(until)).await.map(drop)
+    }
+
+    async fn replace(
+        &self,
+        by: &Notification,
+        accepted_at: Duration,
+        hold: Option<Duration>,
+    ) -> Answered<Vec<Removed>> {
         let scope = Scope::of(by);
         if !scope.replaces_any() || self.waiting(&by.target) + self.buried(&by.target) == 0 {
             return Ok(Vec::new());
         }
         let device = self.0.hashes.device(&by.server_id, &by.target, &by.device);
-        self.ask(|answer| Command::Supersede(device, scope, answer)).await
+        let by = Superseding { device, scope, accepted_at: millis(accepted_at), hold_until: hold.map(millis) };
+        self.ask_soon(|answer| Command::Supersede(by, answer)).await
     }
 
     /// Whether the provider has said, too late for the caller to hear, that a token is dead. Told once. It is off the disk
@@ -265,6 +285,12 @@ impl Queue {
         let _ = self.ask(Command::Close).await;
     }
 
+    /// Asks the writer for somebody who is waiting for an answer.
+    async fn ask_soon<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
+        let late = |_| Err(QueueError::Slow { within: PATIENCE });
+        tokio::time::timeout(PATIENCE, self.ask(command)).await.unwrap_or_else(late)
+    }
+
     /// Asks the writer. What is made of commands that were never taken: [`QueueError::Closed`].
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
         let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| QueueError::Closed)?;
@@ -272,6 +298,12 @@ impl Queue {
         self.0.commands.send((command(answer), Some(place))).map_err(|_| QueueError::Closed)?;
         answered.await.unwrap_or(Err(QueueError::Closed))
     }
+}
+
+/// Holds a directory as a relay that works on its queue does, so that none starts there; an error if one runs. For whoever
+/// replaces the file.
+pub fn hold(directory: &Path) -> Result<fs::File, OpenError> {
+    schema::hold(directory)
 }
 
 /// The file and its write-ahead log. What cannot be read counts as nothing.

@@ -113,6 +113,11 @@ pub(super) fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Opened, O
     Ok(Opened { connection, path, hashes, lock })
 }
 
+/// The lock alone.
+pub(super) fn hold(directory: &Path) -> Result<File, OpenError> {
+    lock(&directory.join(LOCK_NAME))
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let file = OpenOptions::new()
         .write(true)

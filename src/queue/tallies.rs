@@ -19,6 +19,8 @@ pub(super) struct TargetTally {
     buried: AtomicU64,
     /// When the oldest one was accepted, milliseconds since the Unix epoch.
     oldest: AtomicU64,
+    /// When a worker last asked for entries, the same; 0 before the first time.
+    looked_at: AtomicU64,
     /// Keeps one permit for a worker that is not waiting just now, so that no entry is slept over.
     pub work: Notify,
 }
@@ -29,6 +31,7 @@ impl Default for TargetTally {
             waiting: AtomicU64::new(0),
             buried: AtomicU64::new(0),
             oldest: AtomicU64::new(NONE),
+            looked_at: AtomicU64::new(0),
             work: Notify::new(),
         }
     }
@@ -37,6 +40,14 @@ impl Default for TargetTally {
 impl TargetTally {
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn looked_at_now(&self, millis: i64) {
+        self.looked_at.store(millis.unsigned_abs(), Ordering::Relaxed);
     }
 
     pub(super) fn buried(&self) -> u64 {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::changes::{Changes, Effects};
@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::steady::Steady;
 use super::tallies::Change;
 use super::{Limits, reasons};
+use crate::notification::TargetName;
 
 /// The most commands in one transaction: at some microseconds each, they wait no longer for each other than for the disk.
 const MAX_GROUP: usize = 256;
@@ -33,6 +34,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What lives no longer than this is a call: 10 min, the most that `ttl.call` may be.
 const WORTH_MINUTES: Duration = Duration::from_secs(10 * 60);
+
+/// A worker that has entries looks at them every few seconds; a target that none has looked at for ten minutes has none.
+const ORPHANED_AFTER_MILLIS: u64 = 10 * 60 * 1_000;
 
 /// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
 const PAGES_GIVEN_BACK: u32 = 4_096;
@@ -115,10 +119,10 @@ impl Writer {
     }
 
     /// Does a group in one transaction. If that fails, each on its own: on a full disk, what makes room still can, and one bad
-    /// entry does not cost its neighbours.
+    /// entry does not cost its neighbours. Not if another process holds the file: each would wait for it as long again.
     fn serve(&mut self, mut group: Vec<Command>) {
         let failure = match self.transact(&mut group) {
-            Err(_) if group.len() > 1 => {
+            Err(error) if group.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for mut command in group {
                     let failure = self.transact(slice::from_mut(&mut command)).err();
                     self.answer(command, failure.as_ref());
@@ -144,14 +148,43 @@ impl Writer {
 
     fn sweep(&mut self) -> rusqlite::Result<()> {
         self.next_sweep = self.clock.now() + SWEEP_EVERY;
-        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over its lifetimes")]
-        self.within(|changes| changes.sweep())?;
+        let orphans = self.orphans();
+        self.within(|changes| {
+            for target in &orphans {
+                let count = changes.expire_orphans(target)?;
+                if count > 0 {
+                    let target = target.as_str();
+                    tracing::warn!(
+                        target,
+                        count,
+                        "notifications for a target that is not served any more have expired"
+                    );
+                }
+            }
+            changes.sweep()
+        })?;
         // One step gives one page back.
         let mut statement =
             self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
         Ok(())
+    }
+
+    /// Targets that have entries and no worker.
+    fn orphans(&self) -> Vec<TargetName> {
+        let now = millis(self.clock.now());
+        let tallies = &self.shared.tallies;
+        let mut orphans = tallies.names();
+        orphans.retain(|target| {
+            let tally = tallies.of(target.as_str());
+            if tally.looked_at() == 0 {
+                // Its worker may be about to begin.
+                tally.looked_at_now(now);
+            }
+            tally.waiting() > 0 && now.unsigned_abs().saturating_sub(tally.looked_at()) >= ORPHANED_AFTER_MILLIS
+        });
+        orphans
     }
 
     fn look(&mut self) -> rusqlite::Result<()> {

@@ -114,23 +114,24 @@ impl Relay {
                 continue;
             }
             let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
+            let began = started + tried.elapsed;
             let attempt = sender.attempt(prepared, timeout).await;
             let ended = self.clock.now();
-            let attempt_took = (ended - started).saturating_sub(tried.elapsed);
+            let attempt_took = ended.saturating_duration_since(began);
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&attempt.verdict, attempt_took);
-            target.record(sender, subject.transport, &attempt, probe, ended);
+            target.record(sender, subject.transport, &attempt, probe, began..ended);
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
             let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
                 let Tried { attempts, elapsed, .. } = tried;
-                return Run {
-                    last: target.settled(sender, subject.transport, attempt, ended),
-                    attempts,
-                    elapsed,
-                    stopped: None,
+                let last = if tried.credential_renewed {
+                    target.settled(sender, subject.transport, attempt, began..ended)
+                } else {
+                    attempt
                 };
+                return Run { last, attempts, elapsed, stopped: None };
             };
             self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
             tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });

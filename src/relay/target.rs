@@ -2,6 +2,7 @@
 //!
 //! The decisions are in `delivery`; this module asks for them and tells the operator when one changes something.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -137,7 +138,7 @@ impl Target {
         }
     }
 
-    /// Takes note of an attempt, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
+    /// Takes note of an attempt made from when to when, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
     /// was the one that was to find that out.
     /// What a sender met that has been replaced says nothing about its successor.
     /// Nor does it say anything about other pushes that the provider does not let us send calls: their topic is another one,
@@ -148,17 +149,17 @@ impl Target {
         transport: Transport,
         attempt: &Attempt,
         probe: Option<Probe<'_>>,
-        now: Instant,
+        during: Range<Instant>,
     ) {
         let is_about_calls = transport == Transport::Voip && matches!(attempt.verdict, Verdict::TargetBroken { .. });
         if is_about_calls || !Arc::ptr_eq(&self.sender.load(), sender) {
             return;
         }
         self.health.record(&attempt.verdict);
-        self.tell_of_pace(self.pace.record(attempt, now));
+        self.tell_of_pace(self.pace.record(attempt, during.end));
         self.tell_of_breaker(match probe {
             Some(probe) => probe.report(attempt),
-            None => self.breaker.record(attempt),
+            None => self.breaker.record(attempt, during.start),
         });
     }
 
@@ -234,17 +235,22 @@ impl Target {
         ruling
     }
 
+    /// Whether removals that may be a mistake of ours are withheld now.
+    pub(super) fn withholds_removals(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.state(self.clock.now()).active.is_some())
+    }
+
     /// The last attempt as it stands: a credential that was just renewed and is refused again is not old but wrong.
     pub(super) fn settled(
         &self,
         sender: &Arc<Sender>,
         transport: Transport,
         attempt: Attempt,
-        now: Instant,
+        during: Range<Instant>,
     ) -> Attempt {
         let Verdict::NewCredential { reason } = attempt.verdict else { return attempt };
         let broken = Attempt { verdict: Verdict::TargetBroken { reason }, ..attempt };
-        self.record(sender, transport, &broken, None, now);
+        self.record(sender, transport, &broken, None, during);
         broken
     }
 

@@ -1,5 +1,6 @@
 //! What outlives its caller's patience: it goes to disk before the caller hears OK.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempts::{Run, Stopped};
@@ -8,6 +9,7 @@ use super::target::Target;
 use super::{Relay, Remembered};
 use crate::delivery::lifetime;
 use crate::delivery::policy::{self, Later, Queued};
+use crate::delivery::removal_cause::is_ambiguous;
 use crate::delivery::removal_guard::Ruling;
 use crate::journal::Event;
 use crate::notification::{Notification, PushKind, TargetName};
@@ -15,6 +17,9 @@ use crate::outcome::{Attempt, Outcome, ProviderId, Reason, Report, Verdict};
 use crate::queue::{Enqueued, NewEntry, QueueError, Removed, Stats};
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::queue::Waiting;
+
+/// How much longer than its replacement may take an entry is held back.
+const HOLD_MARGIN: Duration = Duration::from_secs(5);
 
 /// A notification that may have to wait on disk.
 #[derive(Debug)]
@@ -45,19 +50,32 @@ impl Relay {
             && !matches!(kept.notification.kind, PushKind::Message | PushKind::Test | PushKind::Other(_))
     }
 
-    /// Takes what this makes needless out of the queue.
+    /// Has what this makes needless wait while it is sent: an older badge must not come after a newer one, nor be lost for one
+    /// that does not arrive.
+    pub(super) async fn hold_back(&self, kept: &Kept) {
+        let Some(queue) = &self.queue else { return };
+        let until = queue.now() + self.limits.deadline + HOLD_MARGIN;
+        if let Err(error) = queue.hold_back(&kept.notification, kept.accepted_at, until).await {
+            self.queue_failed("hold_back", &error);
+        }
+    }
+
+    /// Takes what this has made needless out of the queue.
     pub(super) async fn supersede(&self, kept: &Kept) {
         let Some(queue) = &self.queue else { return };
-        match queue.supersede(&kept.notification).await {
+        match queue.supersede(&kept.notification, kept.accepted_at).await {
             Ok(removed) => self.superseded(&removed),
             Err(error) => self.queue_failed("supersede", &error),
         }
     }
 
     /// The word of the provider that ended the token's life while something to it waited: told once.
-    pub(super) fn found_dead(&self, notification: &Notification) -> Option<Reason> {
-        let Notification { server_id, target, device, .. } = notification;
-        self.queue.as_ref()?.take_dead(server_id, target, device)
+    /// What may as well be a mistake of ours is not told while removals are withheld.
+    pub(super) fn found_dead(&self, target: &Target, notification: &Notification) -> Option<Reason> {
+        let Notification { server_id, device, .. } = notification;
+        let reason = self.queue.as_ref()?.take_dead(server_id, &target.name, device)?;
+        let is_believed = !is_ambiguous(reason) || !target.withholds_removals();
+        is_believed.then_some(reason)
     }
 
     /// Puts a notification on disk, and says OK only when it is there.
@@ -83,12 +101,22 @@ impl Relay {
             attempts: run.attempts,
             reason: run.last.verdict.reason(),
         };
-        match queue.enqueue(entry).await {
+        let enqueued = queue.enqueue(entry).await;
+        if enqueued.is_ok() {
+            self.refused_until.store(0, Ordering::Relaxed);
+        }
+        match enqueued {
             Ok(Enqueued::Stored { superseded }) => self.superseded(&superseded),
             // The same request, from before a restart.
             Ok(Enqueued::AlreadyThere) => {}
+            // As good as taken and replaced a moment later.
+            Ok(Enqueued::Pointless) => {
+                self.metrics.queue().settled(&target.name, "superseded", 1);
+                self.note(&subject.subject(target), &Event::Superseded);
+            }
             Err(error) => {
                 self.queue_failed("enqueue", &error);
+                self.queue_has_refused(queue);
                 return self.settle(target, subject, run, pending);
             }
         }
@@ -124,7 +152,8 @@ impl Relay {
             // The breaker is open now: it says when.
             None if matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
             Some(Stopped::Shutdown) | None => {
-                let queued = Queued { attempts: run.attempts, credential_renewed: true, now, expires_at };
+                let queued =
+                    Queued { attempts: run.attempts, credential_renewed: true, others_arrive: false, now, expires_at };
                 match policy::later(&run.last.verdict, queued, fastrand::f64()) {
                     Later::At(due_at) => due_at,
                     Later::Settle | Later::Expires | Later::Bury(_) => return None,

@@ -60,11 +60,11 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
         Verdict::Retry { reason, .. } if run.stopped == Some(Stopped::Breaker) => format!(
             "{provider} could not be reached of late ({reason}), so it is left alone for a while: try again later"
         ),
-        Verdict::Retry { reason, .. } => format!(
+        Verdict::Retry { reason, .. } | Verdict::NewCredential { reason } => format!(
             "{provider} could not take it now ({reason}; {}): try again later",
             attempts_in_words(run.attempts, run.elapsed)
         ),
-        Verdict::NewCredential { reason } | Verdict::TargetBroken { reason } => {
+        Verdict::TargetBroken { reason } => {
             let what = match platform {
                 Platform::Apple => "credentials or topic",
                 Platform::Android => "credentials or project",

@@ -7,27 +7,33 @@
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Relay;
 use super::target::Target;
 use super::waiting::subject_of;
-use crate::delivery::breaker::{Pass, Probe};
+use crate::delivery::breaker::{Pass, Position, Probe};
 use crate::delivery::policy::{self, Later, Queued};
+use crate::delivery::removal_cause::is_ambiguous;
 use crate::delivery::removal_guard::Ruling;
 use crate::journal::Event;
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
-use crate::queue::{EntryId, Leased, Queue, Removed, Settlement};
+use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
 use crate::telemetry::log::{self, Ending, Subject};
 
 /// Entries of one target that are tried at once. At 50 ms an answer they drain some 2,500 a second; each holds a payload of at
 /// most 5 KiB and a stream of one of the target's connections, which direct pushes use too.
 const AT_ONCE: usize = 128;
+
+/// How often what is over is dropped while a target is left alone.
+const DROP_EVERY: Duration = Duration::from_secs(10);
 
 /// The shortest time that one attempt gets: Google asks for at least 10 s, and nobody waits.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,7 +102,10 @@ impl Relay {
         let (probe, limit) = match target.breaker.admit() {
             Pass::Closed => (None, free),
             Pass::Probe(probe) => (Some(probe), 1),
-            Pass::Refused(refused) => return refused.retry_in.max(SHORTEST_WAIT),
+            Pass::Refused(refused) => {
+                self.drop_expired(queue, target, running).await;
+                return refused.retry_in.max(SHORTEST_WAIT);
+            }
         };
         let limit = match target.pace.admit(self.clock.now()) {
             Ok(()) if target.pace.state(self.clock.now()).per_second.is_some() => 1,
@@ -111,10 +120,7 @@ impl Relay {
                 return LONGEST_WAIT;
             }
         };
-        for expired in &lease.expired {
-            self.expired(target, expired);
-        }
-        self.superseded(&lease.superseded);
+        self.take_out(target, &lease);
         for damaged in &lease.undecodable {
             self.metrics.queue().settled(&target.name, "buried", 1);
             self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: 0 });
@@ -146,6 +152,28 @@ impl Relay {
         }
     }
 
+    /// Nothing is sent now, and what is over goes all the same. Not at each look: a target that is left alone is looked at
+    /// whenever something is put on disk for it.
+    async fn drop_expired(&self, queue: &Queue, target: &Target, running: &mut Running) {
+        let now = self.clock.now();
+        if running.dropped_at.is_some_and(|at| now.saturating_duration_since(at) < DROP_EVERY) {
+            return;
+        }
+        running.dropped_at = Some(now);
+        match queue.lease(&target.name, 0, queue.now()).await {
+            Ok(lease) => self.take_out(target, &lease),
+            Err(error) => self.queue_failed("lease", &error),
+        }
+    }
+
+    /// What a lease found to be of no more use.
+    fn take_out(&self, target: &Target, lease: &Lease) {
+        for expired in &lease.expired {
+            self.expired(target, expired);
+        }
+        self.superseded(&lease.superseded);
+    }
+
     /// One attempt at a queued entry may take this long.
     fn queued_timeout(&self) -> Duration {
         self.limits.attempt_timeout.max(LEAST_TIMEOUT)
@@ -172,7 +200,8 @@ impl Relay {
                 Pass::Refused(refused) => {
                     let reason = refused.opened_by.reason().unwrap_or_default();
                     let later = Settlement::Later { due_at: now, attempts: entry.attempts, reason };
-                    return self.write(entry.id, later).await;
+                    self.write(entry.id, later).await;
+                    return;
                 }
             },
         };
@@ -187,12 +216,12 @@ impl Relay {
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);
-            target.record(&sender, transport, &attempt, probe.take(), ended);
+            target.record(&sender, transport, &attempt, probe.take(), started..ended);
             if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
                 renewed = true;
                 continue;
             }
-            break target.settled(&sender, transport, attempt, ended);
+            break target.settled(&sender, transport, attempt, started..ended);
         };
         self.decide(target, &entry, &attempt, &tried).await;
     }
@@ -203,7 +232,8 @@ impl Relay {
         let ruling = target.rule(attempt, self.clock.now());
         let (attempts, expires_at) = (tried.attempts, entry.expires_at);
         // A new credential was tried at once, in the same lease.
-        let queued = Queued { attempts, credential_renewed: true, now, expires_at };
+        let others_arrive = target.breaker.state().position == Position::Closed;
+        let queued = Queued { attempts, credential_renewed: true, others_arrive, now, expires_at };
         let later = |verdict: &Verdict| policy::later(verdict, queued, fastrand::f64());
         let decided = match ruling {
             // Delivered when an operator has mended what made the provider refuse so many.
@@ -216,7 +246,11 @@ impl Relay {
                 let (number, provider_id) = (tried.attempts, attempt.provider_id.as_ref());
                 let event = Event::Attempt { number, reason: Some(reason), provider_id, took: tried.took };
                 self.note(&subject, &event);
-                self.write(entry.id, Settlement::Later { due_at, attempts: tried.attempts, reason }).await;
+                let later = Settlement::Later { due_at, attempts: tried.attempts, reason };
+                if self.write(entry.id, later).await == Settled::Superseded {
+                    self.metrics.queue().settled(&target.name, "superseded", 1);
+                    self.note(&subject, &Event::Superseded);
+                }
             }
             Later::Expires => {
                 self.write(entry.id, Settlement::Done).await;
@@ -244,12 +278,16 @@ impl Relay {
                 if let Some(memory) = self.memory.as_ref().filter(|_| asks_for_receipt) {
                     memory.delivered_late(ack_id, platform);
                 }
-                self.write(entry.id, Settlement::Done).await;
+                self.write(entry.id, Settlement::Delivered).await;
                 (Outcome::Delivered, "delivered")
             }
             Verdict::Remove { reason, .. } => {
                 self.metrics.removal(platform, kind, transport, reason);
-                self.write(entry.id, Settlement::Dead { reason }).await;
+                // A word that may be a mistake of ours must not empty the queue.
+                let others = !is_ambiguous(reason);
+                if let Settled::WithOthers(gone) = self.write(entry.id, Settlement::Dead { reason, others }).await {
+                    self.dead_with_it(&gone, reason);
+                }
                 self.note(&subject, &Event::RemovedLate { reason });
                 (Outcome::Remove, "removed")
             }
@@ -296,12 +334,27 @@ impl Relay {
         self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
     }
 
+    /// What else waited for a device whose token is dead.
+    fn dead_with_it(&self, gone: &[Removed], reason: Reason) {
+        for one in gone {
+            self.metrics.queue().settled(&one.target, "removed", 1);
+            self.note(&subject_of(one), &Event::RemovedLate { reason });
+        }
+    }
+
     /// What cannot be written leaves its entry leased: it is tried again when the lease is over. Twice is better than never.
-    async fn write(&self, id: EntryId, settlement: Settlement) {
-        if let Some(queue) = &self.queue
-            && let Err(error) = queue.settle(id, settlement).await
-        {
-            self.queue_failed("settle", &error);
+    async fn write(&self, id: EntryId, settlement: Settlement) -> Settled {
+        let Some(queue) = &self.queue else { return Settled::Gone };
+        match queue.settle(id, settlement).await {
+            Ok(settled) => {
+                // There is room again.
+                self.refused_until.store(0, Ordering::Relaxed);
+                settled
+            }
+            Err(error) => {
+                self.queue_failed("settle", &error);
+                Settled::Gone
+            }
         }
     }
 }
@@ -311,6 +364,8 @@ impl Relay {
 struct Running {
     tasks: JoinSet<EntryId>,
     entries: HashSet<EntryId>,
+    /// When what was over was last dropped while the target was left alone.
+    dropped_at: Option<Instant>,
 }
 
 impl Running {

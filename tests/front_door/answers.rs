@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
+use pushrelay::clock::Clock;
+
 use crate::support::push::apple_token;
 use crate::support::{Plan, Push, Scene};
 
 #[tokio::test]
 async fn a_signed_message_reaches_apple_with_the_headers_and_the_payload_of_the_app() {
-    let scene = Scene::usual().await;
+    let scene = Scene::new(Plan { clock: Some(Clock::manual(1_800_000_000)), ..Plan::default() }).await;
     let push = Push::apple(&apple_token(7)).with("message", "hello :wave:");
     scene.post(&push).await.expect_ok();
 
@@ -16,7 +18,7 @@ async fn a_signed_message_reaches_apple_with_the_headers_and_the_payload_of_the_
     assert_eq!(one.header("apns-topic"), Some("com.example.chat"));
     assert_eq!(one.header("apns-push-type"), Some("alert"));
     assert_eq!(one.header("apns-priority"), Some("10"));
-    assert_eq!(one.header("apns-expiration"), None);
+    assert_eq!(one.header("apns-expiration"), Some("1800014400"), "a message is of use for four hours");
     assert_eq!(one.header("apns-collapse-id"), None);
     assert_eq!(one.device_token, apple_token(7));
     let payload = one.payload();
@@ -37,7 +39,7 @@ async fn a_signed_message_reaches_google_as_a_data_message() {
     let [one] = accepted.as_slice() else { panic!("one push: {accepted:?}") };
     let message = &one.payload()["message"];
     assert_eq!(message["token"], "android-7");
-    assert_eq!(message["android"], json!({"priority": "high"}));
+    assert_eq!(message["android"], json!({"priority": "high", "ttl": "14400s"}));
     assert_eq!(message["data"]["message"], "canary-text says hello");
     assert_eq!(message["data"]["is_crt_enabled"], "false");
     assert_eq!(message["data"]["badge"], "3");

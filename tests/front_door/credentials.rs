@@ -123,6 +123,8 @@ async fn a_provider_token_is_never_minted_more_than_once_in_twenty_minutes() {
         clock.advance(Duration::from_secs(30));
     }
     scene.simulator.faults().clear();
+    // The longest pause that refused credentials make.
+    clock.advance(Duration::from_mins(1));
     // The simulator answers TooManyProviderTokenUpdates to a second token within 20 minutes.
     scene.post(&Push::apple(&apple_token(1))).await.expect_ok();
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod answers;
 mod auth;
+mod backup;
 mod command_line;
 mod compatibility;
 mod credentials;
@@ -16,6 +17,7 @@ mod credentials_reload;
 mod description;
 mod network;
 mod process;
+mod queue_command;
 mod repeats;
 mod signatures;
 mod strict;

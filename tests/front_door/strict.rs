@@ -13,6 +13,8 @@ fn in_the_references_place(settings: &mut Settings) {
     settings.compatibility = Compatibility::Strict;
     settings.tolerate_broken_targets = true;
     settings.memory = None;
+    settings.breaker.failures = 0;
+    settings.removal_guard = None;
     for target in &mut settings.targets {
         target.compatibility = Compatibility::Strict;
     }

@@ -3,7 +3,7 @@
 use pushrelay::simulator::{Fault, Provider};
 
 use crate::support::push::apple_token;
-use crate::support::{Push, Scene};
+use crate::support::{Plan, Push, Scene};
 
 /// What the chat server is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +106,14 @@ async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, tol
     scene.post(&push()).await.expect_ok();
 }
 
+/// Each push finds out for itself how the provider is: what one verdict does to those that follow is shown with the breaker.
+async fn without_breaker() -> Scene {
+    Scene::new(Plan { tables: "[breaker]\nfailures = 0\n".into(), ..Plan::default() }).await
+}
+
 #[tokio::test]
 async fn every_answer_of_apple_has_its_consequence_and_the_next_push_arrives() {
-    let scene = Scene::usual().await;
+    let scene = without_breaker().await;
     for (status, reason, told) in APNS {
         check(&scene, Provider::Apns, *status, reason, *told).await;
     }
@@ -116,7 +121,7 @@ async fn every_answer_of_apple_has_its_consequence_and_the_next_push_arrives() {
 
 #[tokio::test]
 async fn every_answer_of_google_has_its_consequence_and_the_next_push_arrives() {
-    let scene = Scene::usual().await;
+    let scene = without_breaker().await;
     for (status, reason, told) in FCM {
         check(&scene, Provider::Fcm, *status, reason, *told).await;
     }

@@ -125,8 +125,8 @@ fn take(breaker: &Breaker, clock: &Clock, step: Step) {
         other => panic!("{other:?}"),
     };
     match step {
-        Ends(attempt) => _ = breaker.record(&attempt),
-        End(times, attempt) => (0..times).for_each(|_| _ = breaker.record(&attempt)),
+        Ends(attempt) => _ = breaker.record(&attempt, clock.now()),
+        End(times, attempt) => (0..times).for_each(|_| _ = breaker.record(&attempt, clock.now())),
         Probed(attempt) => _ = probe(breaker).report(&attempt),
         GivenUp => drop(probe(breaker)),
         Wait(seconds) => clock.advance(SECOND * u32::try_from(seconds).unwrap()),
@@ -138,11 +138,11 @@ fn take(breaker: &Breaker, clock: &Clock, step: Step) {
 fn each_change_is_told_once() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(2, &clock);
-    assert_eq!(breaker.record(&delivered()), Turn::None);
-    assert_eq!(breaker.record(&down()), Turn::None);
+    assert_eq!(breaker.record(&delivered(), clock.now()), Turn::None);
+    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
     let opened = Turn::Opened { reason: "ServiceUnavailable", why: Why::Trouble, pause: SECOND };
-    assert_eq!(breaker.record(&down()), opened);
-    assert_eq!(breaker.record(&down()), Turn::None);
+    assert_eq!(breaker.record(&down(), clock.now()), opened);
+    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
     clock.advance(SECOND);
     let Pass::Probe(probe) = breaker.admit() else { panic!("the pause is over") };
     assert_eq!(probe.report(&down()), Turn::None, "it was open for that before");
@@ -154,14 +154,31 @@ fn each_change_is_told_once() {
     clock.advance(5 * SECOND);
     let Pass::Probe(probe) = breaker.admit() else { panic!("the pause is over") };
     assert_eq!(probe.report(&delivered()), Turn::Closed { was_open_for: 8 * SECOND });
-    assert_eq!(breaker.record(&delivered()), Turn::None);
+    assert_eq!(breaker.record(&delivered(), clock.now()), Turn::None);
+}
+
+#[test]
+fn what_was_under_way_when_the_trouble_began_is_the_same_failure() {
+    let clock = Clock::manual(1_000);
+    let breaker = breaker(3, &clock);
+    let began = clock.now();
+    clock.advance(SECOND);
+    // A connection broke with a hundred pushes on it.
+    for _ in 0..100 {
+        assert_eq!(breaker.record(&down(), began), Turn::None);
+    }
+    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
+    assert!(
+        matches!(breaker.record(&down(), clock.now()), Turn::Opened { .. }),
+        "those that follow tell that it lasts"
+    );
 }
 
 #[test]
 fn who_is_refused_is_told_what_the_others_met() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(1, &clock);
-    breaker.record(&broken());
+    breaker.record(&broken(), clock.now());
     let Pass::Refused(refused) = breaker.admit() else { panic!("open") };
     assert_eq!(refused, Refused { opened_by: broken().verdict, retry_in: 5 * SECOND });
     clock.advance(5 * SECOND);
@@ -173,10 +190,11 @@ fn who_is_refused_is_told_what_the_others_met() {
 
 #[test]
 fn without_a_number_of_failures_it_never_opens() {
-    let breaker = breaker(0, &Clock::manual(1_000));
+    let clock = Clock::manual(1_000);
+    let breaker = breaker(0, &clock);
     for attempt in [down(), broken()] {
         for _ in 0..100 {
-            assert_eq!(breaker.record(&attempt), Turn::None);
+            assert_eq!(breaker.record(&attempt, clock.now()), Turn::None);
         }
         assert!(matches!(breaker.admit(), Pass::Closed));
     }
@@ -186,12 +204,12 @@ fn without_a_number_of_failures_it_never_opens() {
 fn a_probe_that_comes_back_late_does_not_speak_for_the_next_one() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(1, &clock);
-    breaker.record(&down());
+    breaker.record(&down(), clock.now());
     clock.advance(SECOND);
     let Pass::Probe(late) = breaker.admit() else { panic!("the pause is over") };
     // A straggler closes it, and it opens anew for another cause.
-    breaker.record(&delivered());
-    breaker.record(&broken());
+    breaker.record(&delivered(), clock.now());
+    breaker.record(&broken(), clock.now());
     clock.advance(5 * SECOND);
     let Pass::Probe(next) = breaker.admit() else { panic!("the pause is over") };
     assert_eq!(late.report(&down()), Turn::None);
@@ -273,7 +291,7 @@ proptest! {
                 Event::Ends(which) => {
                     let attempt = &ends()[which];
                     let before = breaker.state();
-                    breaker.record(attempt);
+                    breaker.record(attempt, clock.now());
                     if Evidence::of(attempt) == Evidence::Well {
                         prop_assert_eq!(breaker.state().position, Position::Closed);
                     }

@@ -116,7 +116,9 @@ fn each_verdict_has_its_decision() {
         ("an old provider token at the last attempt", renew.clone(), queue(100), Again(0, 0)),
         ("a fresh provider token refused", renew.clone(), renewed, Again(0, 60)),
         ("an old provider token, too late", renew, expires_in(0), Expires),
-        ("a pause that may end with it", trouble(None), expires_in(20), AgainUnlessLate(0)),
+        ("a pause that may end with it", trouble(None), expires_in(20), Again(0, 19)),
+        ("hardly any time left", trouble(None), expires_in(1), Again(0, 0)),
+        ("a quota that lasts nearly as long", retry(Scope::Quota, None), expires_in(70), Again(60, 69)),
         ("a quota that lasts as long as it", retry(Scope::Quota, None), expires_in(60), Expires),
         ("a broken target, too late", broken, expires_in(0), Expires),
         (
@@ -129,6 +131,17 @@ fn each_verdict_has_its_decision() {
     ];
     for (what, verdict, place, expected) in table {
         assert_eq!(decided(&verdict, place), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_outage_buries_nothing_however_long_it_lasts() {
+    let now = Duration::from_secs(NOW);
+    let expires_at = now + Duration::from_secs(86_400);
+    let queued = Queued { attempts: 1_000, credential_renewed: false, others_arrive: false, now, expires_at };
+    for scope in [Scope::Target, Scope::Phone] {
+        let verdict = retry(scope, None);
+        assert!(matches!(later(&verdict, queued, 0.5), Later::At(_)), "{verdict:?}");
     }
 }
 
@@ -145,7 +158,11 @@ fn decided(verdict: &Verdict, place: Where) -> Then {
         Where::Queue { attempts, renewed, expires_in } => {
             let now = Duration::from_secs(NOW);
             let expires_at = now + Duration::from_secs(expires_in);
-            match later(verdict, Queued { attempts, credential_renewed: renewed, now, expires_at }, jitter) {
+            match later(
+                verdict,
+                Queued { attempts, credential_renewed: renewed, others_arrive: true, now, expires_at },
+                jitter,
+            ) {
                 Later::Settle => Err(Then::Settle),
                 Later::At(at) => Ok(at.as_secs() - NOW),
                 Later::Expires => Err(Then::Expires),
@@ -193,7 +210,7 @@ proptest! {
         }
         let now = Duration::from_secs(NOW);
         let expires_at = now + Duration::from_secs(expires_in);
-        if let Later::At(at) = later(&verdict, Queued { attempts, credential_renewed: renewed, now, expires_at }, jitter) {
+        if let Later::At(at) = later(&verdict, Queued { attempts, credential_renewed: renewed, others_arrive: true, now, expires_at }, jitter) {
             prop_assert!(at >= now + asked && at < expires_at);
         }
     }

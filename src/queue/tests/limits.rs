@@ -188,3 +188,17 @@ async fn what_a_burst_has_filled_is_given_back_to_the_disk() {
     case.lease().await;
     assert!(pages() < full / 5, "{} of {full} pages", pages());
 }
+
+#[tokio::test]
+async fn what_waits_for_a_target_that_nobody_serves_expires_all_the_same() {
+    let case = Case::open();
+    case.put(&message("a")).await;
+    let case = case.reopen().await;
+    case.clock.advance(Duration::from_secs(2 * 60 * 60));
+    // The sweep is behind a group of commands.
+    let other = TargetName::new("other");
+    for _ in 0..2 {
+        case.queue.lease(&other, 1, case.clock.unix()).await.unwrap();
+    }
+    assert_eq!(case.waiting(), 0);
+}

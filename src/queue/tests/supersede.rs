@@ -27,11 +27,45 @@ async fn a_later_badge_replaces_the_earlier_one_of_the_same_device_only() {
 #[tokio::test]
 async fn a_push_that_is_sent_at_once_replaces_what_is_queued() {
     let case = Case::open();
-    assert_eq!(case.queue.supersede(&push("x", "session")).await, Ok(Vec::new()));
+    assert_eq!(case.queue.supersede(&push("x", "session"), at(0)).await, Ok(Vec::new()));
     case.put(&message("a")).await;
-    assert_eq!(case.queue.supersede(&message("x")).await, Ok(Vec::new()));
-    let gone = case.queue.supersede(&push("x", "clear")).await.unwrap();
+    assert_eq!(case.queue.supersede(&message("x"), at(0)).await, Ok(Vec::new()));
+    let gone = case.queue.supersede(&push("x", "clear"), at(0)).await.unwrap();
     assert_eq!((acks(&gone), case.waiting()), (vec!["a"], 0));
+}
+
+#[tokio::test]
+async fn a_push_that_comes_to_the_disk_late_replaces_nothing_that_was_accepted_after_it() {
+    for (kind, later) in [("update_badge", "update_badge"), ("clear", "message"), ("session", "message")] {
+        let case = Case::open();
+        let (early, late) = (push("early", kind), Notification { ack_id: "late".into(), ..push("late", later) });
+        let accepted = |notification, seconds| NewEntry { accepted_at: at(seconds), ..entry(notification) };
+        case.queue.enqueue(accepted(&late, 1)).await.unwrap();
+        let expected = if kind == later { Enqueued::Pointless } else { Enqueued::Stored { superseded: Vec::new() } };
+        assert_eq!(case.queue.enqueue(accepted(&early, 0)).await, Ok(expected), "{kind}");
+        assert!(case.leased().await.contains(&"late".to_owned()), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_comes_to_the_disk_after_the_wipe_that_followed_it_is_not_kept() {
+    for later in ["clear", "session"] {
+        let case = Case::open();
+        case.queue.enqueue(NewEntry { accepted_at: at(1), ..entry(&push("late", later)) }).await.unwrap();
+        assert_eq!(case.put(&message("early")).await, Enqueued::Pointless, "{later}");
+        assert_eq!(case.leased().await, ["late"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_back_waits_for_its_replacement_and_comes_back_if_that_does_not_arrive() {
+    let case = Case::open();
+    case.put(&push("old", "update_badge")).await;
+    case.put(&message("message")).await;
+    case.queue.hold_back(&push("new", "update_badge"), at(0), at(30)).await.unwrap();
+    assert_eq!(case.leased().await, ["message"]);
+    case.clock.advance(Duration::from_secs(30));
+    assert_eq!(case.leased().await, ["old"]);
 }
 
 #[tokio::test]
@@ -40,7 +74,7 @@ async fn a_wipe_removes_what_is_buried_too() {
     case.put(&message("a")).await;
     let id = case.lease().await.entries[0].id;
     case.queue.settle(id, Settlement::Bury { reason: "BadTopic" }).await.unwrap();
-    assert_eq!(acks(&case.queue.supersede(&push("x", "session")).await.unwrap()), ["a"]);
+    assert_eq!(acks(&case.queue.supersede(&push("x", "session"), at(0)).await.unwrap()), ["a"]);
     assert_eq!((case.waiting(), case.buried()), (0, 0));
 }
 

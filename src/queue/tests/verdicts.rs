@@ -6,7 +6,7 @@ impl Case {
     async fn find_dead(&self, notification: &Notification) {
         self.put(notification).await;
         let id = self.lease().await.entries[0].id;
-        self.queue.settle(id, Settlement::Dead { reason: "Unregistered" }).await.unwrap();
+        self.queue.settle(id, Settlement::Dead { reason: "Unregistered", others: false }).await.unwrap();
     }
 
     fn take(&self, notification: &Notification) -> Option<Reason> {
@@ -79,4 +79,29 @@ async fn the_buried_are_kept_for_a_week_and_the_latest_only() {
     case.lease().await;
     case.lease().await;
     assert_eq!(case.buried(), 1, "the third was buried a second later");
+}
+
+#[tokio::test]
+async fn a_late_verdict_is_forgotten_when_a_later_notification_to_the_device_arrives() {
+    let case = Case::open();
+    case.find_dead(&to("alive after all")).await;
+    case.put(&Notification { ack_id: "b".into(), ..to("alive after all") }).await;
+    let id = case.lease().await.entries[0].id;
+    case.queue.settle(id, Settlement::Delivered).await.unwrap();
+    assert_eq!(case.take(&to("alive after all")), None);
+    assert_eq!(case.reopen().await.take(&to("alive after all")), None);
+}
+
+#[tokio::test]
+async fn what_else_waits_for_a_dead_token_goes_with_it() {
+    let case = Case::open();
+    for (ack_id, device) in [("a", "dead"), ("b", "dead"), ("c", "alive")] {
+        case.put(&Notification { ack_id: ack_id.into(), ..to(device) }).await;
+    }
+    let until = case.clock.unix() + Duration::from_secs(60);
+    let id = case.queue.lease(&target(), 1, until).await.unwrap().entries[0].id;
+    let settled = case.queue.settle(id, Settlement::Dead { reason: "Unregistered", others: true }).await.unwrap();
+    let Settled::WithOthers(gone) = settled else { panic!("{settled:?}") };
+    assert_eq!(gone.iter().map(|one| &one.ack_id[..]).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(case.leased().await, ["c"]);
 }

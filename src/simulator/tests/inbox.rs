@@ -41,6 +41,12 @@ async fn the_page_forbids_everything_but_its_own_files() {
 }
 
 #[tokio::test]
+async fn a_health_check_hears_that_all_is_well() {
+    let stage = Stage::set().await;
+    assert_eq!(get(&stage, "/healthz").await, json!({"status": "ok"}));
+}
+
+#[tokio::test]
 async fn another_host_name_is_turned_away() {
     let stage = Stage::set().await;
     let ask = async |host: &str| {

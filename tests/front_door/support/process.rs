@@ -103,6 +103,11 @@ impl Process {
         assert!(status.success());
     }
 
+    /// Waits for the end.
+    pub fn wait(&mut self) {
+        let _ = self.child.wait();
+    }
+
     /// Waits for the end, and gives the exit status and everything that was printed.
     pub fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
