@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Relay;
@@ -76,7 +76,7 @@ impl Relay {
         let mut running = Running::default();
         while !self.shutdown.has_begun() {
             while let Some(ended) = running.tasks.try_join_next() {
-                running.ended(ended);
+                running.ended(ended.ok());
             }
             let wait = self.step(queue, target, &mut running).await;
             if wait.is_zero() {
@@ -87,7 +87,7 @@ impl Relay {
                 () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
                 () = queue.wait_for_work(name) => {}
                 () = target.resumed.notified() => {}
-                Some(ended) = running.tasks.join_next() => running.ended(ended),
+                Some(ended) = running.tasks.join_next() => running.ended(ended.ok()),
             }
         }
         while running.tasks.join_next().await.is_some() {}
@@ -369,9 +369,9 @@ struct Running {
 }
 
 impl Running {
-    fn ended(&mut self, ended: Result<EntryId, JoinError>) {
-        // Panics end inside of the task, and nobody aborts one.
-        if let Ok(id) = ended {
+    /// Panics end inside of a task, and nobody aborts one: there always is an id.
+    fn ended(&mut self, id: Option<EntryId>) {
+        if let Some(id) = id {
             self.entries.remove(&id);
         }
     }
