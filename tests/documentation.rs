@@ -1,8 +1,9 @@
-//! `docs/security.md` says of each measure which test holds it. A test that is renamed or taken away must not be left
-//! standing there.
+//! `docs/security.md` says of each measure which test holds it, and `docs/dependencies.md` what each dependency is for. What is
+//! renamed, taken away or added must not go by them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -99,6 +100,24 @@ fn each_measure_of_the_security_page_names_a_test_or_says_that_there_is_none() {
     assert!(bare.is_empty(), "measures of {PAGE} that nothing is said to hold: {bare:#?}");
 }
 
+/// The crates that the first cells of a page's tables name.
+fn listed(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let with_a_reason = rows.filter(|(_, why)| why.len() > "|".len());
+    with_a_reason.flat_map(|(names, _)| names.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn each_dependency_is_on_its_page_with_a_reason() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let tables = ["dependencies", "dev-dependencies"].map(|name| manifest[name].as_table().unwrap());
+    let depended_on: BTreeSet<String> = tables.into_iter().flat_map(|table| table.keys().cloned()).collect();
+    let listed = listed(&read("docs/dependencies.md"));
+    let missing: Vec<_> = depended_on.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&depended_on).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "docs/dependencies.md lacks {missing:?} and still has {gone:?}");
+}
+
 #[test]
 fn what_is_no_test_is_not_taken_for_one() {
     let source = "#[test]\nfn one() {}\nfn helper() {}\n\n    #[tokio::test(flavor = \"multi_thread\")]\n    async fn two() {}\n";
@@ -112,5 +131,9 @@ fn names_and_rows_are_found_as_they_are_written() {
     let page = "`a/b.rs: one`, `c.rs` and\n\n| what | held by |\n|---|---|\n| x | `d.rs: two`, y |\n| z | no test: why |\n| w | |\n\
                 \n| other | table |\n|---|---|\n| q | r |\n";
     assert_eq!(named(page), [Named { file: "a/b.rs", test: "one" }, Named { file: "d.rs", test: "two" }]);
+    assert_eq!(
+        listed("| crate | why |\n|---|---|\n| `a`, `b` | both |\n| `c` | |\n").into_iter().collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     assert_eq!(rows(page), [(5, "`d.rs: two`, y"), (6, "no test: why"), (7, "")]);
 }
