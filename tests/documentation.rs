@@ -32,12 +32,13 @@ struct Named<'p> {
 /// The tests that are named in a text, in their order.
 fn named(text: &str) -> Vec<Named<'_>> {
     // What stands between two backticks is every other part.
-    let codes = text.split('`').skip(1).step_by(2);
-    codes
-        .filter_map(|code| code.split_once(": "))
-        .filter(|(file, _)| file.ends_with(".rs"))
-        .map(|(file, test)| Named { file, test })
-        .collect()
+    text.split('`').skip(1).step_by(2).filter_map(file_and_test).collect()
+}
+
+fn file_and_test(code: &str) -> Option<Named<'_>> {
+    let end = code.find(".rs: ")? + ".rs".len();
+    let (file, rest) = code.split_at(end);
+    Some(Named { file, test: rest.strip_prefix(": ")? })
 }
 
 /// Whether a source has a test of that name: a function right below an attribute that makes it one.
