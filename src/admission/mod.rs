@@ -209,8 +209,7 @@ impl Admission {
         body: &[u8],
     ) -> Result<Proven, Refusal> {
         let address = caller.address;
-        let was_refused =
-            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        let was_refused = self.look_at_address(caller, || server_id.and_then(ServerId::new))?;
         let proven = self.check_webhook(caller, server_id, headers, body).map(|server| Proven { server });
         match &proven {
             Ok(_) if was_refused => self.addresses.proven(address),
@@ -292,6 +291,20 @@ impl Admission {
         Ok(Admitted { checked: notification, observed })
     }
 
+    /// Whether somebody at the caller's address was refused lately, or that it was so too often to be looked at. `server` is
+    /// who the caller says it is.
+    fn look_at_address(&self, caller: Caller, server: impl FnOnce() -> Option<ServerId>) -> Result<bool, Refusal> {
+        self.addresses.look(caller.address).or_else(|wait| {
+            let is_certified = caller.certificate.is_some()
+                && server().is_some_and(|id| {
+                    let servers = self.registry.load();
+                    servers.get(&id).is_some_and(|server| server.is_certified_by(caller.certificate))
+                });
+            // Its proof is there already and costs nothing to look at.
+            if is_certified { Ok(true) } else { Err(Refusal::AddressRate { retry_after: seconds(wait) }) }
+        })
+    }
+
     fn check_by_address(
         &self,
         caller: Caller,
@@ -299,16 +312,7 @@ impl Admission {
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
         let address = caller.address;
-        let is_certified = || {
-            let servers = self.registry.load();
-            servers.get(&notification.server_id).is_some_and(|server| server.is_certified_by(caller.certificate))
-        };
-        let was_refused = match self.addresses.look(address) {
-            Ok(was_refused) => was_refused,
-            // Its proof is there already and costs nothing to look at.
-            Err(_) if caller.certificate.is_some() && is_certified() => true,
-            Err(wait) => return Err(Refusal::AddressRate { retry_after: seconds(wait) }),
-        };
+        let was_refused = self.look_at_address(caller, || Some(notification.server_id.clone()))?;
         match self.check(caller, notification, is_repeat) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}
