@@ -185,7 +185,7 @@ impl App {
         shutdown: &Shutdown,
         dropped_lines: DroppedLines,
     ) -> Result<Self, SetupErrors> {
-        let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
+        let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines).timed_by(clock));
         let mut senders = Vec::new();
         let mut set_up = Vec::new();
         let mut left_out = settings.left_out;
