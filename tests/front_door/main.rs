@@ -17,6 +17,7 @@ mod network;
 mod process;
 mod repeats;
 mod signatures;
+mod status;
 mod strict;
 mod verdicts;
 mod webhooks;

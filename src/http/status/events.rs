@@ -1,6 +1,7 @@
 //! Server-sent events: whoever watches the page gets it anew each second. The page is made once, however many watch, and
 //! only while somebody does.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, StatusCode};
-use std::convert::Infallible;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::http::answer::{self, Answer};
@@ -109,7 +109,29 @@ fn framed(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_read_loses_the_place_and_whoever_does_keeps_it() {
+        let (events, shutdown) = (Events::new(), Shutdown::new());
+        let mut all: Vec<_> = (0..WATCHERS).map(|_| events.watch(shutdown.clone())).collect();
+        assert_eq!(events.watch(shutdown.clone()).status(), StatusCode::SERVICE_UNAVAILABLE);
+        let mut reading = all.pop().unwrap().into_body();
+        for number in 0..3 {
+            events.send(&format!("event {number}"));
+            tokio::time::sleep(PATIENCE / 2).await;
+            let read = reading.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(number > 0 || *read == *OPENING.as_bytes(), "{read:?}");
+        }
+        assert_eq!(events.places.available_permits(), WATCHERS - 1);
+        drop(reading);
+        while events.places.available_permits() < WATCHERS {
+            tokio::task::yield_now().await;
+        }
+        assert!(!events.has_watchers());
+    }
 
     #[test]
     fn no_text_ends_its_event_or_begins_another() {

@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn the_policy_of_the_page_has_nothing_to_refuse_in_it() {
         let svg = Series { values: vec![1.0; 600], seen: 603 }.svg(600, "x");
-        for word in ["style", "href", "<script", "on", "url("] {
-            assert!(!svg.replace("polygon", "").replace("points", "").contains(word), "{word} in {svg}");
+        for word in ["style", "href", "<script", " on", "url("] {
+            assert!(!svg.contains(word), "{word} in {svg}");
         }
     }
 

@@ -18,11 +18,12 @@ use pushrelay::simulator::{Credentials, Simulator, SimulatorSettings};
 use pushrelay::telemetry::log::DroppedLines;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 pub use push::{Answer, Push};
 
 /// The longest wait for what should be there at once: generous, since it only ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server that every scene registers.
 pub const SERVER: &str = "chat-1";
@@ -66,7 +67,10 @@ pub struct Scene {
     pub relay: SocketAddr,
     pub key: SigningKey,
     client: reqwest::Client,
-    shutdown: Shutdown,
+    /// What SIGTERM does to a process.
+    pub shutdown: Shutdown,
+    /// Ends when the relay has.
+    pub ended: JoinHandle<()>,
     /// What SIGHUP does to a process.
     pub reload: Reload,
     /// With the configuration, `pushrelay.toml`, and the credentials that it names.
@@ -128,13 +132,14 @@ impl Scene {
         let relay = listeners.ingest.local_addr().unwrap();
         let app = App::new(loaded.settings, &clock, &shutdown, DroppedLines::default()).unwrap();
         let reload = app.reload();
-        tokio::spawn(app.run(listeners));
+        let ended = tokio::spawn(app.run(listeners));
         Self {
             simulator,
             relay,
             key,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             shutdown,
+            ended,
             reload,
             folder,
         }
