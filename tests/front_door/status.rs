@@ -99,12 +99,12 @@ async fn it_shows_what_was_sent_and_what_became_of_it() {
     for words in [
         "Version 0.1.0",
         "4 since the start",
-        "Refused 0.1/s, 1 since the start",
+        "s, 1 since the start",
         "apple_rn 3 of 3",
         "android_rn 1 of 1",
         &format!("{SERVER} Chat One 5 –"),
         "TopicDisallowed ack-of-the-bad-one",
-        "the server stranger",
+        "1 stranger apple_rn message this server is not registered",
     ] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }

@@ -138,7 +138,7 @@ pub(in crate::config) static OPS: Group = Group {
             "listen",
             Kind::Address,
             Absent("on the same address as chat servers"),
-            "A separate address for health and metrics.",
+            "A separate address for health, metrics and the status page.",
         ),
         key("metrics", Kind::Flag, Default("true"), "Whether `/metrics` is there."),
     ],

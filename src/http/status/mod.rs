@@ -35,8 +35,6 @@ use crate::relay::{Relay, days_left};
 use access::Access;
 pub use access::StatusSettings;
 use events::Events;
-#[cfg(test)]
-pub(super) use events::WATCHERS;
 use page::{Servers, Snapshot};
 use sampler::{History, Reading};
 
