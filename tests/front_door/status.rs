@@ -103,7 +103,8 @@ async fn it_shows_what_was_sent_and_what_became_of_it() {
         "apple_rn 3 of 3",
         "android_rn 1 of 1",
         &format!("{SERVER} Chat One 5 –"),
-        "TopicDisallowed ack-of-the-bad-one",
+        "(TopicDisallowed)",
+        "ack-of-the-bad-one",
         "1 stranger apple_rn message this server is not registered",
     ] {
         assert!(said.contains(words), "{words:?} is not in {said}");

@@ -257,7 +257,7 @@ fn target_table(html: &mut String, snapshot: &Snapshot, targets: &[Target<'_>]) 
             target.platform.as_str()
         );
         cell(html, "State", &format!("<span class=\"state {class}\">{state}</span>"));
-        let (rate, plot) = view.map_or(("–".to_owned(), String::new()), |view| {
+        let (rate, plot) = view.map_or((NONE.to_owned(), String::new()), |view| {
             let label = format!("Delivered a second, last 10 minutes; peak {:.1}", view.delivered.series.peak());
             (words::rate(view.delivered.per_second) + "/s", view.delivered.series.svg(SECONDS, &label))
         });
@@ -267,12 +267,12 @@ fn target_table(html: &mut String, snapshot: &Snapshot, targets: &[Target<'_>]) 
         for (name, estimate) in ["p50", "p90", "p99"].into_iter().zip(latency) {
             cell(html, name, &words::latency(estimate));
         }
-        let waiting = target.waiting.map_or("–".to_owned(), |waiting| match waiting.waiting {
+        let waiting = target.waiting.map_or(NONE.to_owned(), |waiting| match waiting.waiting {
             0 => "0".to_owned(),
             number => format!("{}, oldest {}", words::count(number), words::duration(waiting.oldest)),
         });
         cell(html, "Waiting", &waiting);
-        cell(html, "Given up", &target.waiting.map_or("–".to_owned(), |waiting| words::count(waiting.buried)));
+        cell(html, "Given up", &target.waiting.map_or(NONE.to_owned(), |waiting| words::count(waiting.buried)));
         cell(html, "Credential", &target.credential_days_left.map_or("does not end".to_owned(), words::days));
         html.push_str("</tr>\n");
     }
@@ -313,7 +313,7 @@ fn verdict_table(html: &mut String, targets: &[Target<'_>]) {
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", Escaped(view.name.as_str()));
         for ((heading, minute), all) in headings.iter().zip(view.last_minute).zip(view.since_start) {
             let figures = format!("{} <span class=\"quiet\">of {}</span>", words::count(minute), words::count(all));
-            cell(html, heading, if all == 0 { "–" } else { &figures });
+            cell(html, heading, if all == 0 { NONE } else { &figures });
         }
         html.push_str("</tr>\n");
     }
@@ -337,9 +337,9 @@ fn server_table(html: &mut String, servers: &Servers) {
     );
     for server in &servers.busiest {
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", Escaped(shown(server.id.as_str())));
-        cell(html, "Name", &Escaped(shown(&server.name)).to_string());
+        text_cell(html, "Name", shown(&server.name));
         cell(html, "Notifications", &words::count(server.sent_today.into()));
-        cell(html, "Daily quota", &server.daily_quota.map_or("–".to_owned(), |quota| words::count(quota.into())));
+        cell(html, "Daily quota", &server.daily_quota.map_or(NONE.to_owned(), |quota| words::count(quota.into())));
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table>\n");
@@ -366,12 +366,15 @@ fn trouble_table(html: &mut String, heading: &str, none: &str, now: u64, trouble
             rfc3339(trouble.at)
         );
         cell(html, "Times", &words::count(trouble.count));
-        for (name, text) in [("Server", trouble.server.as_str()), ("Target", &trouble.target), ("Kind", trouble.kind)] {
-            cell(html, name, &Escaped(if text.is_empty() { "–" } else { text }).to_string());
+        text_cell(html, "Server", &trouble.server);
+        text_cell(html, "Target", &trouble.target);
+        cell(html, "Kind", &Escaped(trouble.kind).to_string());
+        let mut why = Escaped(&trouble.text).to_string();
+        if !trouble.text.contains(trouble.reason) {
+            let _ = write!(why, " <span class=\"quiet\">{}</span>", Escaped(trouble.reason));
         }
-        let why = format!("{} <span class=\"quiet\">{}</span>", Escaped(&trouble.text), Escaped(trouble.reason));
-        cell(html, "Why", &why);
-        cell(html, "Ack id", &Escaped(if trouble.ack_id.is_empty() { "–" } else { &trouble.ack_id }).to_string());
+        long_cell(html, "Why", &why);
+        text_cell(html, "Ack id", &trouble.ack_id);
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table></section>\n");
@@ -409,9 +412,28 @@ fn table(html: &mut String, caption: &str, columns: &[&str]) {
     html.push_str("</tr></thead><tbody>\n");
 }
 
-/// One cell; `content` is HTML. The label takes the place of the column's heading on narrow screens.
+/// In place of what is not there.
+const NONE: &str = "–";
+
+/// One cell; `content` is HTML. The label takes the place of the column's heading on narrow screens, where a cell without
+/// content is left out.
 fn cell(html: &mut String, label: &str, content: &str) {
-    let _ = write!(html, "<td data-label=\"{label}\">{content}</td>");
+    let class = if content == NONE { " class=\"none\"" } else { "" };
+    let _ = write!(html, "<td data-label=\"{label}\"{class}>{content}</td>");
+}
+
+/// One cell with a text that may be long, and come from anywhere.
+fn text_cell(html: &mut String, label: &str, text: &str) {
+    if text.is_empty() {
+        cell(html, label, NONE);
+    } else {
+        long_cell(html, label, &Escaped(text).to_string());
+    }
+}
+
+/// The same with HTML.
+fn long_cell(html: &mut String, label: &str, content: &str) {
+    let _ = write!(html, "<td data-label=\"{label}\" class=\"long\">{content}</td>");
 }
 
 fn and_more(html: &mut String, hidden: usize, remark: &str) {

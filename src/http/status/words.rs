@@ -91,9 +91,9 @@ pub(super) fn breaker(state: &BreakerState) -> Option<String> {
 pub(super) fn verdict(label: &str) -> &'static str {
     match label {
         "delivered" => "Delivered",
-        "remove" => "Token dead",
+        "remove" => "Dead token",
         "retry" => "Trouble",
-        "new_credential" => "Token renewed",
+        "new_credential" => "New credential",
         "target_broken" => "Target broken",
         "rejected" => "Rejected",
         _ => "Other",
