@@ -312,10 +312,10 @@ mod tests {
         assert!(futures_util::poll!(std::pin::pin!(stream.write_all(&[0; 8]))).is_pending());
         let start = Instant::now();
         assert_eq!(pace.patience(start), Patience::Until(start + UNREAD_TIMEOUT));
-        tokio::time::advance(UNREAD_TIMEOUT - SECOND).await;
+        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
         far.read_exact(&mut [0; 8]).await.unwrap();
         stream.write_all(&[0; 8]).await.unwrap();
-        tokio::time::advance(2 * SECOND).await;
+        tokio::time::advance(UNREAD_TIMEOUT).await;
         let later = Instant::now();
         assert_eq!(pace.patience(later), Patience::Until(later + 60 * SECOND));
         assert!(futures_util::poll!(std::pin::pin!(stream.write_all(&[0; 8]))).is_pending());

@@ -13,21 +13,21 @@ fn status(toml: &str) -> (bool, String) {
 #[test]
 fn unless_it_is_asked_for_the_page_opens_to_nobody_from_outside_who_shows_nothing() {
     let here = "listen = \"127.0.0.1:8066\"\n";
-    let ops_here = "[ops]\nlisten = \"127.0.0.1:9066\"\n";
-    let ops_there = "[ops]\nlisten = \"0.0.0.0:9066\"\n";
+    let private = "[ops]\nlisten = \"127.0.0.1:9066\"\n";
+    let exposed = "[ops]\nlisten = \"0.0.0.0:9066\"\n";
     let password = "[status]\nuser = \"ops\"\npassword = \"x\"\n";
     for (toml, is_there) in [
         (String::new(), false),
         (here.to_owned(), true),
-        (ops_here.to_owned(), true),
-        (ops_there.to_owned(), false),
-        (format!("{here}{ops_there}"), false),
+        (private.to_owned(), true),
+        (exposed.to_owned(), false),
+        (format!("{here}{exposed}"), false),
         (password.to_owned(), true),
-        (format!("{ops_there}{password}"), true),
+        (format!("{exposed}{password}"), true),
         ("[status]\nbearer_token = \"x\"\n".to_owned(), true),
         (format!("{here}[status]\nenabled = false\n"), false),
-        (format!("{ops_here}{password}enabled = false\n"), false),
-        (format!("{ops_there}[status]\nenabled = true\nbearer_token = \"x\"\n"), true),
+        (format!("{private}{password}enabled = false\n"), false),
+        (format!("{exposed}[status]\nenabled = true\nbearer_token = \"x\"\n"), true),
     ] {
         assert_eq!(status(&toml), (is_there, String::new()), "{toml}");
     }

@@ -10,7 +10,9 @@ use crate::telemetry::queue::Waiting;
 const HOSTILE: &str = "</td><script>alert(1)</script><img src=x onerror=\"alert(2)\">'&";
 
 fn rate(per_second: f64) -> Rate {
-    Rate { per_second, series: Series { values: vec![per_second as f32; 10], seen: 10 } }
+    #[allow(clippy::cast_possible_truncation, reason = "a small literal")]
+    let values = vec![per_second as f32; 10];
+    Rate { per_second, series: Series { values, seen: 10 } }
 }
 
 fn target(name: &str) -> TargetReadiness {

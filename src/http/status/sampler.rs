@@ -133,6 +133,7 @@ impl History {
         // Rounded: a timer is a little late each time. A float that is too large for the type becomes its largest.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturating")]
         let seconds = (elapsed.round() as usize).max(1);
+        #[allow(clippy::cast_possible_truncation, reason = "a plot has some forty steps of height")]
         let rate = |now: u64, before: u64| (now.saturating_sub(before) as f64 / elapsed.max(0.5)) as f32;
         let (now, before) = (next.totals, last.totals);
         let delivered: Vec<f32> = next
