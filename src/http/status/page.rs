@@ -23,7 +23,7 @@ const MOST_REASONS: usize = 10;
 /// From so many days before its end on, a credential needs attention: as the log has it.
 const DAYS_AHEAD: i64 = 30;
 
-/// A path of small icons is not worth a request: the page has none and says so, or browsers ask for `/favicon.ico`.
+/// What stands before all that a snapshot says. Addresses are relative, so that the page works below a proxy's path, too.
 const HEAD: &str = "<!doctype html>
 <html lang=\"en\">
 <head>

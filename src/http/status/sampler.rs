@@ -1,8 +1,8 @@
 //! What the relay's counters said in the last ten minutes, one reading a second. Reads what is counted anyway; pure but for
 //! the readings that it is given.
 //!
-//! **Memory** is fixed: for the relay and for each target a few rings of [`SECONDS`] numbers of four bytes (13 KiB, and 3 KiB
-//! a target), and the last minute's readings (5 KiB, and 9 KiB a target).
+//! **Memory** is fixed: rings of [`SECONDS`] numbers of four bytes (10 KiB, and 2.4 KiB for each target), and the last minute's
+//! readings (5 KiB, and 10.2 KiB for each target).
 
 use std::collections::VecDeque;
 use std::time::Duration;
