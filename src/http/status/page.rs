@@ -271,9 +271,9 @@ fn target_table(html: &mut String, snapshot: &Snapshot, targets: &[Target<'_>]) 
             0 => "0".to_owned(),
             number => format!("{}, oldest {}", words::count(number), words::duration(waiting.oldest)),
         });
-        cell(html, "Waiting", &waiting);
+        long_cell(html, "Waiting", &waiting);
         cell(html, "Given up", &target.waiting.map_or(NONE.to_owned(), |waiting| words::count(waiting.buried)));
-        cell(html, "Credential", &target.credential_days_left.map_or("does not end".to_owned(), words::days));
+        long_cell(html, "Credential", &target.credential_days_left.map_or("does not end".to_owned(), words::days));
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table>\n");
@@ -433,7 +433,11 @@ fn text_cell(html: &mut String, label: &str, text: &str) {
 
 /// The same with HTML.
 fn long_cell(html: &mut String, label: &str, content: &str) {
-    let _ = write!(html, "<td data-label=\"{label}\" class=\"long\">{content}</td>");
+    if content == NONE {
+        cell(html, label, NONE);
+    } else {
+        let _ = write!(html, "<td data-label=\"{label}\" class=\"long\">{content}</td>");
+    }
 }
 
 fn and_more(html: &mut String, hidden: usize, remark: &str) {
