@@ -138,9 +138,10 @@ pub enum Turn {
 }
 
 /// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Position {
     /// Pushes are sent.
+    #[default]
     Closed,
     /// None is.
     Open,
@@ -159,8 +160,8 @@ impl Position {
     }
 }
 
-/// What an operator should know about a breaker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an operator should know about a breaker. The default: it is closed and never was anything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerState {
     /// Where it stands.
     pub position: Position,

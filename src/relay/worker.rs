@@ -26,7 +26,7 @@ use crate::journal::Event;
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
 use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
-use crate::telemetry::log::{self, Ending, Subject};
+use crate::telemetry::log::{Ending, Subject};
 
 /// Entries of one target that are tried at once. At 50 ms an answer they drain some 2,500 a second; each holds a payload of at
 /// most 5 KiB and a stream of one of the target's connections, which direct pushes use too.
@@ -303,7 +303,7 @@ impl Relay {
         };
         self.metrics.queue().settled(&target.name, word, 1);
         let ending = self.ending(&outcome, attempt.verdict.reason(), entry, tried);
-        log::notification_line(&subject, &ending);
+        self.tell(&subject, &ending);
         self.note_end(&subject, &ending, &Ruling::Stands, attempt.provider_id.as_ref());
     }
 
@@ -314,7 +314,7 @@ impl Relay {
         self.metrics.queue().settled(&target.name, word, 1);
         let text = if word == "expired" { TOO_LATE } else { GIVEN_UP };
         let outcome = Outcome::Failed { text: text.into() };
-        log::notification_line(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
+        self.tell(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
     }
 
     fn ending<'a>(&self, outcome: &'a Outcome, reason: Option<Reason>, entry: &Leased, tried: &Tried) -> Ending<'a> {
@@ -330,7 +330,7 @@ impl Relay {
         let outcome = Outcome::Failed { text: TOO_LATE.into() };
         let took = self.queue_time().saturating_sub(expired.accepted_at);
         let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
-        log::notification_line(&subject_of(expired), &ending);
+        self.tell(&subject_of(expired), &ending);
         self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
     }
 

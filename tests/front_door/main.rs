@@ -20,6 +20,7 @@ mod process;
 mod queue_command;
 mod repeats;
 mod signatures;
+mod status;
 mod strict;
 mod verdicts;
 mod webhooks;
