@@ -215,7 +215,7 @@ impl App {
         shutdown: &Shutdown,
         dropped_lines: DroppedLines,
     ) -> Result<Self, SetupErrors> {
-        let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines));
+        let metrics = Arc::new(Metrics::new(BUILD.version, dropped_lines).timed_by(clock));
         let mut keys = KeysInUse::default();
         let mut errors = Vec::new();
         let SetUp { senders, targets, left_out: refused } =

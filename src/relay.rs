@@ -34,7 +34,7 @@ use crate::queue::Queue;
 use crate::sender::{LeftOut, Prepared, Sender};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::{self, Ending, Subject};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, TargetFigures};
 use attempts::Run;
 pub use health::LastAttempt;
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
@@ -329,7 +329,7 @@ impl Relay {
         let observed = observed.map(Refusal::label);
         let reason = Some(if is_left_out { LEFT_OUT } else { UNKNOWN_TARGET });
         let ending = Ending { outcome: &outcome, reason, observed, attempts: 0, took: Duration::ZERO };
-        log::notification_line(&Subject::of(notification), &ending);
+        self.tell(&Subject::of(notification), &ending);
         let outcome = match self.compatibility_for(&notification.kind) {
             Compatibility::Improved => outcome,
             Compatibility::Strict => words::unknown_target_in_full(notification),
@@ -410,7 +410,7 @@ impl Relay {
             attempts: run.attempts,
             took: run.elapsed,
         };
-        log::notification_line(&subject.subject(target), &ending);
+        self.tell(&subject.subject(target), &ending);
         self.note_end(&subject.subject(target), &ending, &ruling, run.last.provider_id.as_ref());
         let outcome = match (self.compatibility_for(kind), &ruling) {
             // The reference withholds nothing, so it has no words for it.
@@ -421,6 +421,14 @@ impl Relay {
             pending.settle(verdict, &outcome, subject.asks_for_receipt().then_some(platform));
         }
         Report { outcome, reason, may_be_repeated: matches!(verdict, Verdict::Retry { .. }) }
+    }
+
+    /// The line of a notification that has ended, and a place among the last failures if that is what it is.
+    fn tell(&self, subject: &Subject<'_>, ending: &Ending<'_>) {
+        log::notification_line(subject, ending);
+        if let Outcome::Failed { text } = ending.outcome {
+            self.metrics.failures().note(subject, ending.reason.unwrap_or_default(), text);
+        }
     }
 
     /// Programs have never spoken to the reference.
@@ -444,6 +452,17 @@ impl Relay {
         self.targets
             .get(name)
             .is_some_and(|target| target.sender.load().credential_problem().is_some() || target.health.is_broken())
+    }
+
+    /// What was counted of every target that is set up, and how many notifications wait on disk for it; sorted by name, and
+    /// always the same targets. Cheap enough for each second: it takes no lock that sending takes.
+    pub fn figures(&self) -> Vec<(TargetName, TargetFigures, u64)> {
+        let waiting = |name: &TargetName| self.queue.as_ref().map_or(0, |queue| queue.waiting(name));
+        let all = self.targets.values();
+        let mut all: Vec<_> =
+            all.map(|target| (target.name.clone(), target.metrics.figures(), waiting(&target.name))).collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
     }
 
     /// Every target's state, sorted by name.

@@ -118,6 +118,20 @@ pub struct Caller {
     pub certificate: Option<Fingerprint>,
 }
 
+/// A registered server and how much it has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusyServer {
+    /// What it calls itself.
+    pub id: ServerId,
+    /// For people.
+    pub name: String,
+    /// Notifications that were admitted today (UTC) with a proof of who sent them, repeats not counted. Begins anew with
+    /// the process.
+    pub sent_today: u32,
+    /// The most that it may send in a day; absent if as many as it likes.
+    pub daily_quota: Option<u32>,
+}
+
 /// A server that has signed a whole request, every byte of it.
 #[derive(Debug)]
 pub struct Proven {
@@ -209,8 +223,7 @@ impl Admission {
         body: &[u8],
     ) -> Result<Proven, Refusal> {
         let address = caller.address;
-        let was_refused =
-            self.addresses.look(address).map_err(|wait| Refusal::AddressRate { retry_after: seconds(wait) })?;
+        let was_refused = self.look_at_address(caller, || server_id.and_then(ServerId::new))?;
         let proven = self.check_webhook(caller, server_id, headers, body).map(|server| Proven { server });
         match &proven {
             Ok(_) if was_refused => self.addresses.proven(address),
@@ -218,6 +231,35 @@ impl Admission {
             _ => {}
         }
         proven
+    }
+
+    /// The registered servers that have sent the most today, at most so many, and how many sent anything at all. Looks at
+    /// every server: with 10,000 it takes a moment, and nobody waits for it.
+    pub fn busiest(&self, most: usize) -> (Vec<BusyServer>, usize) {
+        let (servers, now) = (self.registry.load(), self.clock.unix_seconds());
+        let mut busy: Vec<_> =
+            servers.values().map(|server| (server.sent_today(now), server)).filter(|(sent, _)| *sent > 0).collect();
+        let count = busy.len();
+        let by_rank = |one: &(u32, &Arc<Server>), other: &(u32, &Arc<Server>)| {
+            other.0.cmp(&one.0).then_with(|| one.1.settings().id.as_str().cmp(other.1.settings().id.as_str()))
+        };
+        if count > most {
+            busy.select_nth_unstable_by(most, by_rank);
+            busy.truncate(most);
+        }
+        busy.sort_unstable_by(by_rank);
+        let of = |(sent_today, server): (u32, &Arc<Server>)| BusyServer {
+            id: server.settings().id.clone(),
+            name: server.settings().name.clone(),
+            sent_today,
+            daily_quota: server.settings().daily_quota,
+        };
+        (busy.into_iter().map(of).collect(), count)
+    }
+
+    /// Whether servers' notifications are counted at all.
+    pub fn counts_servers(&self) -> bool {
+        self.mode != AuthMode::Off
     }
 
     /// Whether everything is sent, whoever asks.
@@ -292,6 +334,20 @@ impl Admission {
         Ok(Admitted { checked: notification, observed })
     }
 
+    /// Whether somebody at the caller's address was refused lately, or that it was so too often to be looked at. `server` is
+    /// who the caller says it is.
+    fn look_at_address(&self, caller: Caller, server: impl FnOnce() -> Option<ServerId>) -> Result<bool, Refusal> {
+        self.addresses.look(caller.address).or_else(|wait| {
+            let is_certified = caller.certificate.is_some()
+                && server().is_some_and(|id| {
+                    let servers = self.registry.load();
+                    servers.get(&id).is_some_and(|server| server.is_certified_by(caller.certificate))
+                });
+            // Its proof is there already and costs nothing to look at.
+            if is_certified { Ok(true) } else { Err(Refusal::AddressRate { retry_after: seconds(wait) }) }
+        })
+    }
+
     fn check_by_address(
         &self,
         caller: Caller,
@@ -299,16 +355,7 @@ impl Admission {
         is_repeat: impl Fn(&Notification) -> bool,
     ) -> Result<(), Refusal> {
         let address = caller.address;
-        let is_certified = || {
-            let servers = self.registry.load();
-            servers.get(&notification.server_id).is_some_and(|server| server.is_certified_by(caller.certificate))
-        };
-        let was_refused = match self.addresses.look(address) {
-            Ok(was_refused) => was_refused,
-            // Its proof is there already and costs nothing to look at.
-            Err(_) if caller.certificate.is_some() && is_certified() => true,
-            Err(wait) => return Err(Refusal::AddressRate { retry_after: seconds(wait) }),
-        };
+        let was_refused = self.look_at_address(caller, || Some(notification.server_id.clone()))?;
         match self.check(caller, notification, is_repeat) {
             Ok(Proof::Signed) if was_refused => self.addresses.proven(address),
             Ok(_) => {}

@@ -312,6 +312,11 @@ impl Server {
         bucket.check().map_err(|wait| Refusal::ServerRate { retry_after: seconds(wait) })
     }
 
+    /// How many were counted against its quota, or would have been, on the day of this second (UTC).
+    pub fn sent_today(&self, unix_seconds: u64) -> u32 {
+        self.usage.today.so_far(unix_seconds)
+    }
+
     /// Counts one that will be sent against its quota.
     pub fn count_against_quota(&self, unix_seconds: u64) -> Result<(), Refusal> {
         self.usage.today.count(self.settings.daily_quota, unix_seconds)
@@ -319,6 +324,12 @@ impl Server {
 }
 
 impl Day {
+    fn so_far(&self, unix_seconds: u64) -> u32 {
+        let packed = self.0.load(Ordering::Relaxed);
+        let is_today = packed >> 32 >= unix_seconds / DAY;
+        if is_today { u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(u32::MAX) } else { 0 }
+    }
+
     fn count(&self, quota: Option<u32>, unix_seconds: u64) -> Result<(), Refusal> {
         let today = unix_seconds / DAY;
         let most = quota.unwrap_or(u32::MAX);

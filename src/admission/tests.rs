@@ -320,6 +320,61 @@ fn limits_of_a_proven_server_do_not_count_against_its_address() {
     }
 }
 
+fn with_certificate(certificate: Option<Fingerprint>) -> Caller {
+    Caller { certificate, ..from(1) }
+}
+
+#[test]
+fn a_registered_certificate_stands_for_its_own_server_and_for_no_other() {
+    let (own, neighbours, strangers) = ([1; 32], [2; 32], [3; 32]);
+    let certified =
+        |id: &str, shown| Tenant::new(id).with(|s| (s.certificates, s.schemes.certificate) = (vec![shown], true));
+    let tenants = [certified("a", own), certified("b", neighbours), certified("c", own), certified("d", own)];
+    let [tenant, neighbour, without_the_scheme, disabled] = tenants;
+    let without_the_scheme = without_the_scheme.with(|s| s.schemes.certificate = false);
+    let disabled = disabled.with(|s| s.disabled = true);
+    let (gate, _) = gate(settings(AuthMode::Required, &[&tenant, &neighbour, &without_the_scheme, &disabled]));
+    let unsigned = (Some(Refusal::MissingSignature), Some(Refusal::MissingWebhook));
+    let off = (Some(Refusal::ServerDisabled), Some(Refusal::ServerDisabled));
+    for (what, shown, sender, refusals) in [
+        ("its own", Some(own), &tenant, (None, None)),
+        ("none", None, &tenant, unsigned),
+        ("a neighbour's", Some(neighbours), &tenant, unsigned),
+        ("one that nobody has registered", Some(strangers), &tenant, unsigned),
+        ("its own, and certificates are no scheme of its", Some(own), &without_the_scheme, unsigned),
+        ("its own, and it is disabled", Some(own), &disabled, off),
+    ] {
+        let caller = with_certificate(shown);
+        let push = Notification { signature: Private::default(), ..sender.push("device") };
+        let pushed = gate.admit(caller, push, never).err();
+        let proven = gate.prove(caller, Some(sender.settings.id.as_str()), Ok(None), b"{}").err();
+        assert_eq!((pushed, proven), refusals, "{what}");
+    }
+}
+
+#[test]
+fn whoever_shows_a_registered_certificate_is_served_at_an_address_that_is_turned_away() {
+    let own = [1; 32];
+    let tenant = Tenant::new("a").with(|s| (s.certificates, s.schemes.certificate) = (vec![own], true));
+    let refusal_rate = Some(rate(1, Duration::from_mins(1), 1));
+    let (gate, _) = gate(AdmissionSettings { refusal_rate, ..settings(AuthMode::Required, &[&tenant]) });
+    let id = Some(tenant.settings.id.as_str());
+    let push = || Notification { signature: Private::default(), ..tenant.push("device") };
+    let (certified, stranger) = (with_certificate(Some(own)), with_certificate(None));
+    let turned_away = |refusal: Option<Refusal>| matches!(refusal, Some(Refusal::AddressRate { .. }));
+    for _ in 0..3 {
+        let _ = gate.admit(stranger, push(), never);
+    }
+    assert!(turned_away(gate.admit(stranger, push(), never).err()));
+    assert_eq!(gate.admit(certified, push(), never).err(), None);
+    for _ in 0..3 {
+        let _ = gate.prove(stranger, id, Ok(None), b"{}");
+    }
+    assert!(turned_away(gate.prove(stranger, id, Ok(None), b"{}").err()));
+    assert!(turned_away(gate.prove(certified, Some("b"), Ok(None), b"{}").err()), "in another's name");
+    assert_eq!(gate.prove(certified, id, Ok(None), b"{}").err(), None);
+}
+
 #[test]
 fn observe_turns_no_address_away() {
     let stranger = Tenant::new("stranger");

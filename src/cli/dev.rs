@@ -81,6 +81,7 @@ impl Dev {
         say(format_args!("pushrelay {} is running{reach}.\n", env!("CARGO_PKG_VERSION")))?;
         say(format_args!("  relay          http://{address}"))?;
         say(format_args!("  inbox          http://{}/", simulator.inbox_address()))?;
+        say(format_args!("  status         http://{address}/status"))?;
         say(format_args!("  configuration  {}\n", file.display()))?;
         let url = Url::parse(&format!("http://{address}")).map_err(Failure::running)?;
         for (target, token) in demo::DEVICES {

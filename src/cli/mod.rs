@@ -24,11 +24,13 @@ mod simulate;
 mod tests;
 mod trace;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A push relay for self-hosted chat: takes signed notification requests and delivers them through Apple and Google.
 #[derive(Debug, Parser)]
@@ -98,6 +100,21 @@ fn command() -> clap::Command {
     Arguments::command()
 }
 
+/// What was asked for.
+fn arguments() -> Arguments {
+    let given = reference::translate(std::env::args_os());
+    let matches = without_empty_variables(command()).get_matches_from(given);
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// An empty variable counts as none, here as in the configuration: that is how a variable of an image or a unit is taken back.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
+
 /// Why a command ended badly: what to print, and the exit code.
 #[derive(Debug)]
 struct Failure {
@@ -121,7 +138,7 @@ impl Failure {
 pub fn run() -> ExitCode {
     // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let result = match Arguments::parse_from(reference::translate(std::env::args_os())).command {
+    let result = match arguments().command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Config(config) => config.run(),

@@ -13,7 +13,8 @@ use super::finding::{Findings, Place, quote};
 use super::keys;
 use super::values::Values;
 use crate::http::{
-    ClientAddressSettings, ClientCertificates, HttpSettings, ThrottleSettings, TlsFiles, TlsMaterial, TlsSettings, Vary,
+    ClientAddressSettings, ClientCertificates, HttpSettings, StatusSettings, ThrottleSettings, TlsFiles, TlsMaterial,
+    TlsSettings, Vary,
 };
 
 /// Builds the settings of the edge. `listen` comes with its place unless it was wrong.
@@ -41,6 +42,8 @@ pub(super) fn http(
         _ => {}
     }
     let serve_metrics = ops.flag("metrics");
+    let status = Values::check(document.section(&keys::STATUS), directory, findings);
+    let status = status_page(&status, ops_listen.unwrap_or(listen), findings);
     let client_ip = Values::check(document.section(&keys::CLIENT_IP), directory, findings);
     let client_address = client_address(&client_ip, findings);
     let throttle = Values::check(document.section(&keys::THROTTLE), directory, findings);
@@ -58,9 +61,38 @@ pub(super) fn http(
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
         serve_metrics,
+        status,
         client_address,
         throttle,
     }
+}
+
+/// The page for people. `None` if it is not wanted, or is shown to strangers without anybody having asked for that.
+fn status_page(status: &Values<'_>, address: SocketAddr, findings: &mut Findings) -> Option<StatusSettings> {
+    let (user, password) = (status.text("user"), status.secret("password"));
+    for (given, other, missing) in [("user", "password", password.is_none()), ("password", "user", user.is_none())] {
+        let file = format!("{given}_file");
+        let given = if status.was_given(&file) { file.as_str() } else { given };
+        if status.was_given(given) && missing && !status.is_wrong(other) {
+            let what = format!("has no meaning without `{other}`");
+            status.problem(findings, given, what, status.how_to_give(other, "what goes with it"));
+        }
+    }
+    if user.is_some_and(|user| user.contains(':')) {
+        let what = "holds a colon, which ends the name where name and password are sent";
+        status.problem(findings, "user", what, "choose a name without one");
+    }
+    let login = user.zip(password).map(|(user, password)| (user.to_owned(), password.clone()));
+    let settings = StatusSettings { login, bearer_token: status.secret("bearer_token").cloned() };
+    let is_open = settings.login.is_none() && settings.bearer_token.is_none();
+    let is_wanted = status.was_given("enabled").then(|| !status.is_wrong("enabled") && status.flag("enabled"));
+    let is_exposed = !address.ip().is_loopback() && is_open;
+    if is_wanted == Some(true) && is_exposed {
+        let what = "the status page, with the ids of chat servers, can be read by whoever reaches its address";
+        let remedy = "give [status] a password or a bearer_token, or ops.listen an address such as \"127.0.0.1:9066\"";
+        status.warning(findings, "enabled", what, remedy);
+    }
+    is_wanted.unwrap_or(!is_exposed).then_some(settings)
 }
 
 /// TLS on `listen`. `None` without it, and if anything about it is wrong; what, is among the findings then.

@@ -7,7 +7,7 @@ mod effort;
 
 use super::kind::Kind;
 use crate::journal::JournalSettings;
-pub(super) use edge::{CLIENT_IP, HTTP, OPS, THROTTLE, TLS};
+pub(super) use edge::{CLIENT_IP, HTTP, OPS, STATUS, THROTTLE, TLS};
 pub(super) use effort::{BREAKER, DELIVERY, REMOVAL_GUARD, TTL};
 
 /// A table of the file: `[http]`, or `[[target]]` if there may be several.
@@ -64,13 +64,14 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 17] = [
+pub(super) static GROUPS: [&Group; 18] = [
     &TOP,
     &HTTP,
     &TLS,
     &THROTTLE,
     &CLIENT_IP,
     &OPS,
+    &STATUS,
     &AUTH,
     &SERVER,
     &DELIVERY,

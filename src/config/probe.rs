@@ -3,7 +3,7 @@
 //! else is for `check` to say.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::document::Document;
@@ -70,12 +70,10 @@ fn wrong(found: Findings) -> Problems {
     only.finish().err().unwrap_or(problems)
 }
 
-/// "Every address of this machine" as one of them.
+/// "Every address of this machine" as one of them. `[::]` is every address of IPv4 too, and containers often have no `::1`.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     address
 }
@@ -99,11 +97,12 @@ mod tests {
     fn probes_are_asked_where_the_configuration_has_them() {
         for (toml, variables, expected) in [
             ("", vec![], "127.0.0.1:8066"),
-            ("listen = \"[::]:1\"", vec![], "[::1]:1"),
+            ("listen = \"[::]:1\"", vec![], "127.0.0.1:1"),
+            ("listen = \"[::1]:1\"", vec![], "[::1]:1"),
             ("listen = \"10.0.0.1:1\"", vec![], "10.0.0.1:1"),
             ("listen = \"0.0.0.0:1\"\n[ops]\nlisten = \"0.0.0.0:2\"", vec![], "127.0.0.1:2"),
             ("listen = \"0.0.0.0:1\"", vec![("PUSHRELAY_LISTEN", "127.0.0.1:3")], "127.0.0.1:3"),
-            ("", vec![("PUSHRELAY_OPS__LISTEN", "[::]:4")], "[::1]:4"),
+            ("", vec![("PUSHRELAY_OPS__LISTEN", "[::]:4")], "127.0.0.1:4"),
             ("[tls]\ncertificate_file = \"none.pem\"", vec![], "https 127.0.0.1:8066"),
             ("[tls]\nkey_file = \"none.pem\"\n[ops]\nlisten = \"127.0.0.1:2\"", vec![], "127.0.0.1:2"),
             // Everything else may be wrong.

@@ -16,6 +16,7 @@ mod known;
 mod problems;
 mod reference;
 mod servers_directory;
+mod status;
 mod template;
 mod tls;
 mod whole;

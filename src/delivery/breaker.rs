@@ -138,9 +138,10 @@ pub enum Turn {
 }
 
 /// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Position {
     /// Pushes are sent.
+    #[default]
     Closed,
     /// None is.
     Open,
@@ -159,8 +160,8 @@ impl Position {
     }
 }
 
-/// What an operator should know about a breaker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an operator should know about a breaker. The default: it is closed and never was anything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerState {
     /// Where it stands.
     pub position: Position,
@@ -231,9 +232,9 @@ impl Breaker {
             // It began before. Only a probe's failure makes the pause longer. But that somebody must act is news.
             (Some(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
             (Some(Why::Trouble), _) => {
-                // What was under way when the trouble began has met the same: a connection that breaks with a hundred pushes on
-                // it is one failure, and the attempts that follow tell whether it lasts.
-                let began_before = state.trouble_since.is_some_and(|since| began < since);
+                // What was under way when the trouble began and had no answer has met the same: a connection that breaks with a
+                // hundred pushes on it is one failure, and the attempts that follow tell whether it lasts.
+                let began_before = !attempt.answered && state.trouble_since.is_some_and(|since| began < since);
                 state.trouble_since.get_or_insert_with(|| self.clock.now());
                 if !began_before {
                     state.failures = state.failures.saturating_add(1).min(NOT_CLOSED - 1);

@@ -120,7 +120,7 @@ pub fn later(verdict: &Verdict, queued: Queued, jitter: f64) -> Later {
     if may_be_its_own_fault && queued.others_arrive && queued.attempts >= MOST_ATTEMPTS {
         return Later::Bury(verdict.reason().unwrap_or_default());
     }
-    Later::At(floor.saturating_add(drawn.min(left - LEAST_LEFT).mul_f64(jitter.clamp(0.0, 1.0))))
+    Later::At(floor.saturating_add(drawn.min(left.saturating_sub(LEAST_LEFT)).mul_f64(jitter.clamp(0.0, 1.0))))
 }
 
 /// How pauses grow.

@@ -133,6 +133,7 @@ impl Edge {
                     Err(refusal) => {
                         self.metrics.refusal(refusal.label());
                         log::refusal_line(&subject, refusal.label());
+                        self.metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
                         Either::Right(std::future::ready(not_admitted(refusal)))
                     }
                 }
@@ -145,6 +146,9 @@ impl Edge {
     fn refused(&self, refusal: Refusal) -> ApiError {
         self.metrics.refusal(refusal.label());
         let text = refusal.to_string();
+        // Nothing that the request says of itself is believed.
+        let subject = log::Subject { ack_id: "", server: "", target: "", kind: "unread" };
+        self.metrics.refused().note(&subject, refusal.label(), &text);
         let error = match refusal.kind() {
             RefusalKind::Unproven => ApiError::unauthorized(text),
             RefusalKind::Forbidden => ApiError::forbidden(text),

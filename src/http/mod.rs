@@ -3,7 +3,7 @@
 //!
 //! `serve` owns connections, `limits` what a request may cost, `push` the order of steps for the two routes that chat
 //! servers use, `native` the API for other programs, `ops` everything that probes and people ask, `mattermost` the wire
-//! format, `client_address` whose a request is, `throttle` how often anyone may ask, `tls` how connections of chat servers are kept private.
+//! format, `client_address` whose a request is, `throttle` how often anyone may ask, `status` the page for operators, `tls` how connections of chat servers are kept private.
 
 mod answer;
 mod client_address;
@@ -17,6 +17,7 @@ mod pace;
 mod push;
 mod serve;
 mod signed;
+mod status;
 #[cfg(test)]
 mod testing;
 mod throttle;
@@ -48,10 +49,12 @@ use limits::Gate;
 use native::{NOTIFICATIONS, Native};
 use ops::Ops;
 use serve::{ConnectionLimits, Routes, serve};
+use status::Status;
 use throttle::Throttle;
 use tls::Tls;
 
 pub use client_address::ClientAddressSettings;
+pub use status::StatusSettings;
 pub use throttle::{ThrottleSettings, Vary};
 pub use tls::{
     Changed, ClientCertificates, Fault as TlsFault, Files as TlsFiles, Material as TlsMaterial, Peer, PeerIdentity,
@@ -83,6 +86,8 @@ pub struct HttpSettings {
     pub throttle: Option<ThrottleSettings>,
     /// Whether `/metrics` is there; without it the path is answered like any that is not.
     pub serve_metrics: bool,
+    /// The page for operators; without it its paths are answered like any that is not.
+    pub status: Option<StatusSettings>,
 }
 
 /// What runs: the answer to `GET /version`.
@@ -117,7 +122,9 @@ pub struct Edge {
     limits: ConnectionLimits,
     tls: Option<Arc<Tls>>,
     serve_metrics: bool,
+    status: Option<StatusSettings>,
     build: Build,
+    clock: Clock,
 }
 
 impl fmt::Debug for Edge {
@@ -157,13 +164,23 @@ impl Edge {
             },
             tls,
             serve_metrics: settings.serve_metrics,
+            status: settings.status.clone(),
             build,
+            clock: clock.clone(),
         }
     }
 
     /// Reads the files of TLS again when asked to; absent where there is no TLS.
     pub fn tls_reload(&self) -> Option<TlsReload> {
         self.tls.as_ref().map(Tls::reloader)
+    }
+
+    /// The page for operators, unless they do not want it.
+    fn status_page(&self, ops: &Arc<Ops>) -> Option<Arc<Status>> {
+        let settings = self.status.as_ref()?;
+        let (relay, admission) = (Arc::clone(&self.relay), Arc::clone(&self.admission));
+        let (tls, clock) = (self.tls.clone(), self.clock.clone());
+        Some(Arc::new(Status::new(settings, Arc::clone(ops), relay, admission, tls, self.build, clock)))
     }
 
     /// Serves chat servers on `ingest`, and probes and scrapers on `ops` (or on `ingest` too, without it), until
@@ -174,7 +191,7 @@ impl Edge {
         let edge = Arc::new(self);
         let _watch = edge.tls_reload().map(|reload| AbortOnDropHandle::new(tokio::spawn(reload.watch())));
         let tls = edge.tls.clone();
-        let probes = ops::probes(Arc::new(Ops {
+        let ops_state = Arc::new(Ops {
             readiness: Box::new({
                 let relay = Arc::clone(&edge.relay);
                 move || relay.readiness()
@@ -191,7 +208,13 @@ impl Edge {
             gate: Arc::clone(&edge.gate),
             shutdown: shutdown.clone(),
             serve_metrics: edge.serve_metrics,
-        }));
+        });
+        let status = edge.status_page(&ops_state);
+        let mut probes = ops::probes(ops_state);
+        if let Some(status) = &status {
+            probes = probes.merge(status::routes(Arc::clone(status)));
+        }
+        let _sampling = status.map(|status| AbortOnDropHandle::new(tokio::spawn(async move { status.run().await })));
         let pushes = Router::new()
             // Only for the answer to other methods: `ingest_routes` takes what is posted here.
             .route(SEND_PUSH, post(async || answer::not_found()))

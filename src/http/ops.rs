@@ -88,7 +88,7 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
         let (expires_at, days_left) = (target.credential_expires_at, target.credential_days_left);
         ops.metrics.targets().set(&target.name, target.problem.is_none(), expires_at, days_left);
         if !target.left_out {
-            let (breaker, guard) = (level(target.breaker), target.removals_withheld.is_some());
+            let (breaker, guard) = (level(target.breaker.position), target.removals_withheld.is_some());
             ops.metrics.queue().set_protection(&target.name, breaker, guard, target.rate_limit);
         }
         if let Some(waiting) = target.waiting {
@@ -152,22 +152,8 @@ struct LastReport {
     seconds_ago: u64,
 }
 
-/// Ready as long as one target can deliver, or what cannot be delivered can wait on disk: a relay that is taken out of service
-/// takes nothing, and chat servers do not repeat what nobody took. With a broken target beside a working one, taking the relay out of service
-/// would silence both. Not with one that could not be set up: that is a mistake of this start, which a rollout that waits
-/// for readiness must not spread, and nothing but another start mends it.
 fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (StatusCode, Report<'_>) {
-    let (status, word) = if draining {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if targets.iter().any(|target| target.left_out) {
-        (StatusCode::SERVICE_UNAVAILABLE, "a target could not be set up")
-    } else if targets.iter().any(|target| target.problem.is_none()) {
-        (StatusCode::OK, "ready")
-    } else if has_queue && !targets.is_empty() {
-        (StatusCode::OK, "no target can deliver: notifications wait on disk")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no target can deliver")
-    };
+    let (status, word) = standing(targets, has_queue, draining);
     let targets = targets
         .iter()
         .map(|target| TargetReport {
@@ -181,7 +167,7 @@ fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (Stat
                 seconds_ago: last.seconds_ago,
             }),
             credential_expires_at: target.credential_expires_at,
-            breaker: match target.breaker {
+            breaker: match target.breaker.position {
                 Position::Closed => None,
                 other => Some(other.label()),
             },
@@ -191,6 +177,24 @@ fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (Stat
         })
         .collect();
     (status, Report { status: word, targets })
+}
+
+/// Ready as long as one target can deliver, or what cannot be delivered can wait on disk: a relay that is taken out of service
+/// takes nothing, and chat servers do not repeat what nobody took. With a broken target beside a working one, taking the relay out of service
+/// would silence both. Not with one that could not be set up: that is a mistake of this start, which a rollout that waits
+/// for readiness must not spread, and nothing but another start mends it.
+pub(super) fn standing(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (StatusCode, &'static str) {
+    if draining {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if targets.iter().any(|target| target.left_out) {
+        (StatusCode::SERVICE_UNAVAILABLE, "a target could not be set up")
+    } else if targets.iter().any(|target| target.problem.is_none()) {
+        (StatusCode::OK, "ready")
+    } else if has_queue && !targets.is_empty() {
+        (StatusCode::OK, "no target can deliver: notifications wait on disk")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no target can deliver")
+    }
 }
 
 #[cfg(test)]

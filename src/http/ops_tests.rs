@@ -1,6 +1,7 @@
 //! What probes and dashboards rely on.
 
 use super::*;
+use crate::delivery::breaker::BreakerState;
 use crate::http::testing::{self, Reply, Server};
 use crate::notification::{Platform, TargetName};
 use crate::relay::LastAttempt;
@@ -13,7 +14,7 @@ fn target(name: &str, problem: Option<&str>) -> TargetReadiness {
         left_out: false,
         last: None,
         credential_expires_at: None,
-        breaker: Position::Closed,
+        breaker: BreakerState::default(),
         removals_withheld: None,
         rate_limit: None,
         waiting: None,

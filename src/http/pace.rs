@@ -19,6 +19,10 @@ use tokio::time::Instant;
 /// it is the caller who hangs up and no request meets a closing connection.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// How long a caller may take nothing of an answer that is being written: 20 s. One that reads at all, however slowly, takes
+/// something in that time; one that does not would hold its connection, and what is buffered for it, for good.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -27,6 +31,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Pace {
     header_timeout: Duration,
     phase: Mutex<Phase>,
+    /// Since when an answer waits to be read.
+    unread_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +54,17 @@ pub(super) enum Patience {
     Idle,
     /// The headers took too long: drop it.
     Exhausted,
+    /// The caller does not read what it is answered: drop it.
+    Unread,
 }
 
 impl Pace {
     pub(super) fn new(header_timeout: Duration, now: Instant) -> Arc<Self> {
-        Arc::new(Self { header_timeout, phase: Mutex::new(Phase::Headers { since: now }) })
+        Arc::new(Self {
+            header_timeout,
+            phase: Mutex::new(Phase::Headers { since: now }),
+            unread_since: Mutex::default(),
+        })
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -85,6 +97,20 @@ impl Pace {
 
     /// What to do about this connection at `now`.
     pub(super) fn patience(&self, now: Instant) -> Patience {
+        let give_up = self.unread_since().map(|since| since + UNREAD_TIMEOUT);
+        match (self.patience_with_phase(now), give_up) {
+            (_, Some(give_up)) if now >= give_up => Patience::Unread,
+            (Patience::Until(then), Some(give_up)) => Patience::Until(then.min(give_up)),
+            (patience, _) => patience,
+        }
+    }
+
+    fn unread_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        // One word of data, as the phase.
+        self.unread_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience_with_phase(&self, now: Instant) -> Patience {
         match *self.phase() {
             Phase::Headers { since } if now >= since + self.header_timeout => Patience::Exhausted,
             Phase::Headers { since } => Patience::Until(since + self.header_timeout),
@@ -116,6 +142,8 @@ pub(super) struct PacedStream<S> {
     stream: S,
     pace: Arc<Pace>,
     opening: Opening,
+    /// The last write found no room. Kept here so that a write that finds some costs no lock.
+    is_unread: bool,
 }
 
 /// What the first bytes say about the protocol.
@@ -144,7 +172,15 @@ impl Opening {
 
 impl<S> PacedStream<S> {
     pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace, opening: Opening::Undecided(0) }
+        Self { stream, pace, opening: Opening::Undecided(0), is_unread: false }
+    }
+
+    /// Takes note of whether a write found room.
+    fn wrote(&mut self, found_room: bool) {
+        if self.is_unread == found_room {
+            self.is_unread = !found_room;
+            *self.pace.unread_since() = self.is_unread.then(Instant::now);
+        }
     }
 }
 
@@ -167,7 +203,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -175,7 +213,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -260,6 +300,27 @@ mod tests {
         peer.write_all(opening).await.unwrap();
         stream.read_exact(&mut vec![0; opening.len()]).await.unwrap();
         (stream, peer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_reads_nothing_of_its_answer_is_given_up_and_one_that_reads_is_not() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let pace = Pace::new(60 * SECOND, Instant::now());
+        let mut stream = PacedStream::new(near, Arc::clone(&pace));
+        let _request = pace.request();
+        stream.write_all(&[0; 16]).await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(stream.write_all(&[0; 8]))).is_pending());
+        let start = Instant::now();
+        assert_eq!(pace.patience(start), Patience::Until(start + UNREAD_TIMEOUT));
+        tokio::time::advance(UNREAD_TIMEOUT / 2).await;
+        far.read_exact(&mut [0; 8]).await.unwrap();
+        stream.write_all(&[0; 8]).await.unwrap();
+        tokio::time::advance(UNREAD_TIMEOUT).await;
+        let later = Instant::now();
+        assert_eq!(pace.patience(later), Patience::Until(later + 60 * SECOND));
+        assert!(futures_util::poll!(std::pin::pin!(stream.write_all(&[0; 8]))).is_pending());
+        tokio::time::advance(UNREAD_TIMEOUT).await;
+        assert_eq!(pace.patience(Instant::now()), Patience::Unread);
     }
 
     #[tokio::test]

@@ -95,6 +95,7 @@ where
         // Nothing that the body says is believed yet.
         let subject = log::Subject { ack_id: "", server: "", target: "", kind: "unread" };
         log::refusal_line(&subject, refusal.label());
+        metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
         Declined::Refused(refusal)
     })?;
     let notification = mattermost::decode_push(&body, compatibility).map_err(|bad| {
@@ -118,6 +119,7 @@ where
         metrics.refusal(refusal.label());
         let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
         log::refusal_line(&subject, refusal.label());
+        metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
         Declined::Refused(refusal)
     })
 }

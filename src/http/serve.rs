@@ -401,7 +401,11 @@ async fn attend<C>(
             // The sender outlives its receivers: `serve` waits for them.
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Running => {}
-                Stage::Draining => connection.as_mut().graceful_shutdown(),
+                Stage::Draining => {
+                    connection.as_mut().graceful_shutdown();
+                    // Whoever does not read must not hold the end up longer than it may.
+                    look.as_mut().reset(Instant::now());
+                }
                 Stage::Dropped => return,
             },
             () = look.as_mut() => match pace.patience(Instant::now()) {
@@ -416,6 +420,10 @@ async fn attend<C>(
                 }
                 Patience::Exhausted => {
                     tracing::debug!("a connection was closed: its headers took too long");
+                    return;
+                }
+                Patience::Unread => {
+                    tracing::debug!("a connection was closed: its caller does not read what it is answered");
                     return;
                 }
             },

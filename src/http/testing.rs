@@ -41,6 +41,7 @@ pub(super) fn settings() -> HttpSettings {
         client_address: ClientAddressSettings::default(),
         throttle: None,
         serve_metrics: true,
+        status: None,
     }
 }
 

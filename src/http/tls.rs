@@ -211,6 +211,11 @@ impl Tls {
         Arc::new(tls)
     }
 
+    /// When the certificate in use ends, seconds after the Unix epoch.
+    pub(super) fn ends_at(&self) -> u64 {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner).not_after
+    }
+
     pub(super) fn reloader(self: &Arc<Self>) -> TlsReload {
         TlsReload(Arc::clone(self))
     }

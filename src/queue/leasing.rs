@@ -40,7 +40,7 @@ pub(super) const NEXT: &str = "SELECT wake_at FROM entries INDEXED BY entries_as
 
 impl Changes<'_> {
     pub(super) fn lease(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
-        self.shared.tallies.of(target.as_str()).looked_at_now(self.now);
+        self.shared.tallies.of(target.as_str()).looked();
         self.take(target, limit, until)
     }
 

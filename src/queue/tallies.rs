@@ -19,8 +19,8 @@ pub(super) struct TargetTally {
     buried: AtomicU64,
     /// When the oldest one was accepted, milliseconds since the Unix epoch.
     oldest: AtomicU64,
-    /// When a worker last asked for entries, the same; 0 before the first time.
-    looked_at: AtomicU64,
+    /// Sweeps since a worker last asked for entries. Not a time: who sets the clock has not stopped any worker.
+    sweeps_without_look: AtomicU64,
     /// Keeps one permit for a worker that is not waiting just now, so that no entry is slept over.
     pub work: Notify,
 }
@@ -31,7 +31,7 @@ impl Default for TargetTally {
             waiting: AtomicU64::new(0),
             buried: AtomicU64::new(0),
             oldest: AtomicU64::new(NONE),
-            looked_at: AtomicU64::new(0),
+            sweeps_without_look: AtomicU64::new(0),
             work: Notify::new(),
         }
     }
@@ -42,12 +42,14 @@ impl TargetTally {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(super) fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
+    /// A worker has asked for entries.
+    pub(super) fn looked(&self) {
+        self.sweeps_without_look.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn looked_at_now(&self, millis: i64) {
-        self.looked_at.store(millis.unsigned_abs(), Ordering::Relaxed);
+    /// One more sweep. How many there were since a worker has asked.
+    pub(super) fn swept(&self) -> u64 {
+        self.sweeps_without_look.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn buried(&self) -> u64 {

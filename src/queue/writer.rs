@@ -35,8 +35,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// What lives no longer than this is a call: 10 min, the most that `ttl.call` may be.
 const WORTH_MINUTES: Duration = Duration::from_secs(10 * 60);
 
-/// A worker that has entries looks at them every few seconds; a target that none has looked at for ten minutes has none.
-const ORPHANED_AFTER_MILLIS: u64 = 10 * 60 * 1_000;
+/// A worker that has entries looks at them every few seconds; a target at which none has looked for so many sweeps has none.
+const ORPHANED_AFTER: u64 = 10;
 
 /// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
 const PAGES_GIVEN_BACK: u32 = 4_096;
@@ -173,16 +173,11 @@ impl Writer {
 
     /// Targets that have entries and no worker.
     fn orphans(&self) -> Vec<TargetName> {
-        let now = millis(self.clock.now());
         let tallies = &self.shared.tallies;
         let mut orphans = tallies.names();
         orphans.retain(|target| {
             let tally = tallies.of(target.as_str());
-            if tally.looked_at() == 0 {
-                // Its worker may be about to begin.
-                tally.looked_at_now(now);
-            }
-            tally.waiting() > 0 && now.unsigned_abs().saturating_sub(tally.looked_at()) >= ORPHANED_AFTER_MILLIS
+            tally.swept() >= ORPHANED_AFTER && tally.waiting() > 0
         });
         orphans
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::health::{Health, LastAttempt};
 use crate::clock::Clock;
-use crate::delivery::breaker::{self, Breaker, BreakerSettings, Position, Probe, Why};
+use crate::delivery::breaker::{self, Breaker, BreakerSettings, BreakerState, Probe, Why};
 use crate::delivery::pace::{self, Pace};
 use crate::delivery::removal_cause::{Cause, likely_cause};
 use crate::delivery::removal_guard::{self, RemovalGuard, RemovalGuardSettings, Ruling};
@@ -57,8 +57,8 @@ pub struct TargetReadiness {
     pub credential_expires_at: Option<u64>,
     /// The same in whole days from now, see [`days_left`].
     pub credential_days_left: Option<i64>,
-    /// Whether it is asked.
-    pub breaker: Position,
+    /// Whether it is asked, and why not.
+    pub breaker: BreakerState,
     /// Why removals of device tokens are withheld now, in words; `None` if they are not.
     pub removals_withheld: Option<String>,
     /// Notifications a second that it is given since its provider's quota was met; `None` if as many as there are.
@@ -78,7 +78,7 @@ impl TargetReadiness {
             last: None,
             credential_expires_at: None,
             credential_days_left: None,
-            breaker: Position::Closed,
+            breaker: BreakerState::default(),
             removals_withheld: None,
             rate_limit: None,
             waiting: None,
@@ -107,7 +107,7 @@ impl Target {
             last: self.health.last(),
             credential_expires_at: expires_at,
             credential_days_left: expires_at.map(|end| days_left(end, self.clock.unix_seconds())),
-            breaker: self.breaker.state().position,
+            breaker: self.breaker.state(),
             removals_withheld: self.guard.as_ref().and_then(|guard| withholding(guard, now)),
             rate_limit: self.pace.state(now).per_second,
             waiting,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Relay;
@@ -26,7 +26,7 @@ use crate::journal::Event;
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
 use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
-use crate::telemetry::log::{self, Ending, Subject};
+use crate::telemetry::log::{Ending, Subject};
 
 /// Entries of one target that are tried at once. At 50 ms an answer they drain some 2,500 a second; each holds a payload of at
 /// most 5 KiB and a stream of one of the target's connections, which direct pushes use too.
@@ -76,7 +76,7 @@ impl Relay {
         let mut running = Running::default();
         while !self.shutdown.has_begun() {
             while let Some(ended) = running.tasks.try_join_next() {
-                running.ended(ended);
+                running.ended(ended.ok());
             }
             let wait = self.step(queue, target, &mut running).await;
             if wait.is_zero() {
@@ -87,7 +87,7 @@ impl Relay {
                 () = self.clock.sleep(wait.min(LONGEST_WAIT)) => {}
                 () = queue.wait_for_work(name) => {}
                 () = target.resumed.notified() => {}
-                Some(ended) = running.tasks.join_next() => running.ended(ended),
+                Some(ended) = running.tasks.join_next() => running.ended(ended.ok()),
             }
         }
         while running.tasks.join_next().await.is_some() {}
@@ -303,7 +303,7 @@ impl Relay {
         };
         self.metrics.queue().settled(&target.name, word, 1);
         let ending = self.ending(&outcome, attempt.verdict.reason(), entry, tried);
-        log::notification_line(&subject, &ending);
+        self.tell(&subject, &ending);
         self.note_end(&subject, &ending, &Ruling::Stands, attempt.provider_id.as_ref());
     }
 
@@ -314,7 +314,7 @@ impl Relay {
         self.metrics.queue().settled(&target.name, word, 1);
         let text = if word == "expired" { TOO_LATE } else { GIVEN_UP };
         let outcome = Outcome::Failed { text: text.into() };
-        log::notification_line(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
+        self.tell(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
     }
 
     fn ending<'a>(&self, outcome: &'a Outcome, reason: Option<Reason>, entry: &Leased, tried: &Tried) -> Ending<'a> {
@@ -330,7 +330,7 @@ impl Relay {
         let outcome = Outcome::Failed { text: TOO_LATE.into() };
         let took = self.queue_time().saturating_sub(expired.accepted_at);
         let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
-        log::notification_line(&subject_of(expired), &ending);
+        self.tell(&subject_of(expired), &ending);
         self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
     }
 
@@ -369,9 +369,9 @@ struct Running {
 }
 
 impl Running {
-    fn ended(&mut self, ended: Result<EntryId, JoinError>) {
-        // Panics end inside of the task, and nobody aborts one.
-        if let Ok(id) = ended {
+    /// Panics end inside of a task, and nobody aborts one: there always is an id.
+    fn ended(&mut self, id: Option<EntryId>) {
+        if let Some(id) = id {
             self.entries.remove(&id);
         }
     }

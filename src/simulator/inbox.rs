@@ -57,6 +57,8 @@ pub(super) fn router(core: Arc<Core>, stop: CancellationToken, allow_remote: boo
         .route("/", get(|| file("text/html; charset=utf-8", include_str!("assets/inbox.html"))))
         .route("/inbox.css", get(|| file("text/css; charset=utf-8", include_str!("assets/inbox.css"))))
         .route("/inbox.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/inbox.js"))))
+        // As the relay has it, for `pushrelay health`: all doors are open before this one answers.
+        .route("/healthz", get(|| ready(Json(json!({"status": "ok"})))))
         .route("/pushes", get(pushes).delete(clear))
         .route("/counts", get(counts))
         .route("/events", get(events))

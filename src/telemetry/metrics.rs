@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::proto::MetricType;
@@ -17,14 +18,16 @@ use prometheus::{
 use super::figures::{self, Figure};
 use super::log::DroppedLines;
 use super::queue::QueueMetrics;
+use super::recent::Recent;
 use super::repeats::Repeats;
-use super::series::{ByPush, counters, registered};
+use super::series::{ByPush, by_label, counters, registered};
 use super::targets::Targets;
+use crate::clock::Clock;
 use crate::notification::{Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Reason, Verdict};
 
 /// Seconds; the Go client's default buckets, which the reference uses.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+pub const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The values of the label `app_version`.
 const APP_VERSIONS: [&str; 3] = ["1", "2", "other"];
@@ -73,6 +76,8 @@ pub struct Metrics {
     throttled: IntCounter,
     connections: Connections,
     targets: Targets,
+    failures: Recent,
+    refused: Recent,
 }
 
 impl Metrics {
@@ -88,6 +93,12 @@ impl Metrics {
     /// Shows what the journal has dropped since the start, read at each scrape. To be called once, if there is a journal.
     pub fn journal(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
         figures::register(&self.registry, &JOURNAL_LINES_DROPPED, move || vec![Some(dropped() as f64)]);
+    }
+
+    /// Tells the time of what it remembers by this clock instead of the system's.
+    #[must_use]
+    pub fn timed_by(self, clock: &Clock) -> Self {
+        Self { failures: Recent::new(clock.clone()), refused: Recent::new(clock.clone()), ..self }
     }
 
     fn without_process(version: &str) -> Self {
@@ -187,6 +198,8 @@ impl Metrics {
             throttled: counter("pushrelay_throttled_total", "Requests turned away because their client asks too often"),
             connections: Connections::register(r),
             targets: Targets::register(r),
+            failures: Recent::new(Clock::System),
+            refused: Recent::new(Clock::System),
             registry,
         }
     }
@@ -318,12 +331,39 @@ impl Metrics {
             attempts: self.attempts.clone(),
             reasons: self.attempt_reasons.clone(),
             by_verdict: Default::default(),
+            latency: Default::default(),
             provider_seconds: match platform {
                 Platform::Apple => self.apns_seconds.clone(),
                 Platform::Android => self.fcm_seconds.clone(),
             },
             notification_seconds: self.notification_seconds.with_label_values(&[platform.as_str()]),
         }
+    }
+
+    /// The last notifications that did not arrive and will not.
+    pub fn failures(&self) -> &Recent {
+        &self.failures
+    }
+
+    /// The last notifications that were not admitted.
+    pub fn refused(&self) -> &Recent {
+        &self.refused
+    }
+
+    /// What became of notifications since the start, all targets together.
+    pub fn totals(&self) -> Totals {
+        let sum = |family| by_label(family).into_iter().map(|(_, count)| count).sum();
+        Totals {
+            admitted: self.notifications.total(),
+            delivered: self.success.total(),
+            failed: self.failure.total(),
+            refused: sum(&self.refusals),
+        }
+    }
+
+    /// How many notifications were refused for each reason since the start, the most frequent first.
+    pub fn refusals(&self) -> Vec<(String, u64)> {
+        by_label(&self.refusals)
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -401,12 +441,43 @@ pub struct TargetMetrics {
     attempts: IntCounterVec,
     reasons: IntCounterVec,
     by_verdict: [OnceLock<IntCounter>; VERDICTS],
+    /// Attempts by how long they took, as the histograms count them, which have no label for the target. The last one is for
+    /// what took longer than the last bound.
+    latency: [AtomicU64; BUCKETS.len() + 1],
     provider_seconds: Histogram,
     notification_seconds: Histogram,
 }
 
 /// How many labels [`Verdict::label`] has.
 const VERDICTS: usize = 6;
+
+/// What became of notifications since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Admitted and not seen before.
+    pub admitted: u64,
+    /// Taken by a provider.
+    pub delivered: u64,
+    /// Neither taken nor going to be; their senders were told so, or to forget the device token.
+    pub failed: u64,
+    /// Not admitted.
+    pub refused: u64,
+}
+
+/// What became of the attempts at one target since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetFigures {
+    /// How many ended with each verdict, in the order of [`TargetFigures::VERDICTS`].
+    pub verdicts: [u64; VERDICTS],
+    /// How many took at most as long as each of [`BUCKETS`], and longer than the one before; the last: longer than all.
+    pub latency: [u64; BUCKETS.len() + 1],
+}
+
+impl TargetFigures {
+    /// What each of `verdicts` counts, as [`Verdict::label`] has it.
+    pub const VERDICTS: [&'static str; VERDICTS] =
+        ["delivered", "remove", "retry", "new_credential", "target_broken", "rejected"];
+}
 
 impl TargetMetrics {
     /// One attempt ended with this after this long.
@@ -427,8 +498,20 @@ impl TargetMetrics {
             self.reasons.with_label_values(&[self.name.as_str(), reason]).inc();
         }
         let seconds = took.as_secs_f64();
+        // Relaxed: each number stands for nothing but itself.
+        self.latency[BUCKETS.partition_point(|bound| *bound < seconds)].fetch_add(1, Ordering::Relaxed);
         self.provider_seconds.observe(seconds);
         self.notification_seconds.observe(seconds);
+    }
+}
+
+impl TargetMetrics {
+    /// What was counted until now. Takes no lock.
+    pub fn figures(&self) -> TargetFigures {
+        TargetFigures {
+            verdicts: std::array::from_fn(|at| self.by_verdict[at].get().map_or(0, IntCounter::get)),
+            latency: std::array::from_fn(|at| self.latency[at].load(Ordering::Relaxed)),
+        }
     }
 }
 

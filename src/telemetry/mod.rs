@@ -10,6 +10,7 @@ pub mod metrics;
 #[cfg(target_os = "linux")]
 mod process;
 pub mod queue;
+pub mod recent;
 pub mod repeats;
 mod series;
 mod sink;

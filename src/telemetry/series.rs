@@ -6,6 +6,7 @@
 
 use std::sync::OnceLock;
 
+use prometheus::core::Collector as _;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::notification::{Platform, PushKind, Transport};
@@ -30,6 +31,29 @@ impl ByPush {
         self.cells[row * Transport::LABELS.len() + transport.index()]
             .get_or_init(|| self.family.with_label_values(&[platform.as_str(), kind.label(), transport.label()]))
     }
+
+    /// All combinations together. Takes no lock.
+    pub(super) fn total(&self) -> u64 {
+        self.cells.iter().filter_map(OnceLock::get).map(IntCounter::get).sum()
+    }
+}
+
+/// The series of a family that has one label, with their counts. Briefly locks out new series, and no counting.
+pub(super) fn by_label(family: &IntCounterVec) -> Vec<(String, u64)> {
+    let mut all: Vec<_> = family
+        .collect()
+        .iter()
+        .flat_map(prometheus::proto::MetricFamily::get_metric)
+        .map(|metric| {
+            let label = metric.get_label().first().map(|pair| pair.value().to_owned()).unwrap_or_default();
+            // Whole and far below 2^53: these were counted one by one.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count in a float")]
+            let count = metric.get_counter().get_value() as u64;
+            (label, count)
+        })
+        .collect();
+    all.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    all
 }
 
 /// Registers a family of counters.

@@ -1,11 +1,13 @@
 """Asks a real Prometheus, which scrapes a relay under traffic, what dashboards and alerts ask.
 
-    dashboard.py PROMETHEUS RELAY FOLDER QUERIES
+    dashboard.py PROMETHEUS RELAY FOLDER QUERIES...
 
-PROMETHEUS is the program, RELAY the address of a relay that checks no signatures in front of a simulator, FOLDER a new
-one to work in, QUERIES the file of queries. Ends with 1 and the reasons if one of them has no answer.
+PROMETHEUS is the program, RELAY the address of a relay that observes in front of a simulator, with a queue of 1,000 entries, calls that last a second
+and further targets, apple_trouble, apple_refused and android_trouble, FOLDER a new one to work in, QUERIES files of queries, one a line, or
+Grafana's dashboards (*.json). Ends with 1 and the reasons if one of them has no answer.
 """
 
+import concurrent.futures
 import json
 import math
 import pathlib
@@ -34,6 +36,22 @@ PHONES = {
     "apple": ("apple_rn-v2", {"removed": "dead0410", "failed": "dead8400"}, "ios"),
     "android": ("android_rn-v2", {"removed": "fcm-unregistered-", "failed": "fcm-invalid-argument-"}, "android"),
 }
+
+# What provokes the metrics of trouble, at targets of its own.
+APPLE_TROUBLE, APPLE_REFUSED, ANDROID_TROUBLE = "apple_trouble-v2", "apple_refused-v2", "android_trouble-v2"
+
+# More than the 20 removals that are believed ([removal_guard] in docs/configuration.md).
+REMOVALS = 25
+
+# More than the 10 attempts in trouble that open a breaker, each push being tried three times.
+TROUBLES = 6
+
+# More than fit into the queue, which has the least bound that there is; and how many are sent at once.
+QUEUE_FULL = 1010
+AT_ONCE = 32
+
+# What Grafana puts into queries.
+GRAFANA = {"$__rate_interval": "1m", "$__range": "5m", "$job": ".*", "$instance": ".*"}
 
 # No proxy from the environment between loopback addresses.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -92,6 +110,48 @@ class Traffic:
             self.push(platform, "FAIL", kind="clear", outcome="failed")
             self.push(platform, "REMOVE", outcome="removed")
         post(f"{self.url}/send_push", {})
+        self.supersede()
+
+    def trouble(self, target, token, kind="message", sub_type=""):
+        """A push whose answer depends on those before it."""
+        self.sent += 1
+        body = {
+            "ack_id": f"ack-{self.sent}",
+            "platform": target,
+            "server_id": "demo-server",
+            "device_id": (token if kind == "update_badge" else f"{token}{self.sent:x}").ljust(64, "0"),
+            "type": kind,
+            "sub_type": sub_type,
+            "version": "v2",
+            "message": "hello",
+            "badge": 1,
+        }
+        post(f"{self.url}/send_push", body)
+
+    def supersede(self):
+        """Two badges for one phone wait, so that the later one takes the place of the earlier."""
+        for _ in range(2):
+            self.trouble(APPLE_TROUBLE, "dead0503", kind="update_badge")
+
+    def troubles(self):
+        """Each once: credentials refused, removals withheld, a breaker open, a quota met, a caller refused, a queue that is full."""
+        self.trouble(APPLE_REFUSED, "dead1403")
+        for _ in range(REMOVALS):
+            self.trouble(APPLE_TROUBLE, "dead0400")
+        for _ in range(TROUBLES):
+            self.trouble(APPLE_TROUBLE, "dead0503")
+            self.trouble(ANDROID_TROUBLE, "fcm-quota-exceeded-")
+        self.supersede()
+        # A call that nobody can be told of in time.
+        self.trouble(APPLE_TROUBLE, "dead0503", sub_type="calls")
+        try:
+            post(self.url.removesuffix("/api/v1") + "/v1/notifications", {})
+            sys.exit("a message of the native API without a signature was not refused")
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                sys.exit(f"a message of the native API without a signature was answered with {error.code}, not with 401")
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda _: self.trouble(APPLE_TROUBLE, "dead0503"), range(QUEUE_FULL)))
 
 
 def free_port():
@@ -180,6 +240,14 @@ def shortcoming(prometheus, query):
 
 
 def read_queries(file):
+    if file.endswith(".json"):
+        panels = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))["panels"]
+        for target in (target for panel in panels for target in panel.get("targets", [])):
+            query = target["expr"]
+            for name, value in GRAFANA.items():
+                query = query.replace(name, value)
+            yield query
+        return
     lines = (line.strip() for line in pathlib.Path(file).read_text(encoding="utf-8").splitlines())
     for line in lines:
         if line and not line.startswith("#"):
@@ -188,11 +256,12 @@ def read_queries(file):
 
 
 def main():
-    program, relay, folder, file = sys.argv[1:]
+    program, relay, folder, *files = sys.argv[1:]
     # So that Prometheus is ended whatever ends us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    queries = list(read_queries(file))
+    queries = [query for file in files for query in read_queries(file)]
     traffic = Traffic(relay)
+    traffic.troubles()
     traffic.one_round()
     process, prometheus = start(program, relay, pathlib.Path(folder))
     try:
@@ -206,6 +275,7 @@ def main():
             time.sleep(PAUSE)
     finally:
         end(process)
+    until("the call has not expired", lambda: b'outcome="expired"' in get(f"http://{relay}/metrics"))
     for query, reason in waiting.items():
         print(f"no answer within {PATIENCE} s: {query}\n  {reason}", file=sys.stderr)
     if waiting:

@@ -14,7 +14,8 @@ const STATE: &str = r#"pushrelay_breaker_state{target="apple_rn"}"#;
 async fn refused_credentials_open_the_breaker_at_once_and_nothing_is_lost_until_they_are_right() {
     let stand = Stand::usual().await;
     stand.fault(Fault::answer(403, "InvalidProviderToken").on(Provider::Apns));
-    stand.pass_until(stand.post(&Push::apple(&apple_token(1)))).await.expect_ok();
+    // The clock stands still: there is no second attempt, and no probe either.
+    stand.post(&Push::apple(&apple_token(1))).await.expect_ok();
     let asked = stand.simulator.ledger().counts().refused;
     assert_eq!(asked, 1);
     for phone in 2..=30 {

@@ -22,7 +22,9 @@ impl Waiting {
     /// With the clock this far from the right time.
     async fn in_an_outage(off_by: i64) -> Self {
         let stand = Stand::with_wrong_clock(LONG_PAUSE, off_by).await;
-        outage().into_iter().for_each(|fault| stand.fault(fault));
+        for fault in outage() {
+            stand.fault(fault);
+        }
         let call = Push::apple(&apple_token(1)).with("sub_type", "calls").with("transport", "voip");
         // The first one is tried and has a time to be tried again at; those behind it wait for the breaker.
         let message = Push::apple(&apple_token(2));

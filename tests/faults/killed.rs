@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pushrelay::admission::signing::SigningKey;
+use pushrelay::admission::webhook::signing::{WebhookSigningKey, sign};
 use pushrelay::clock::Clock;
 use pushrelay::queue::inspect::{Filter, Inspector, MAX_LISTED, State, Which};
-use pushrelay::simulator::{Action, Fault, GoAway, Provider, Reset};
-use serde_json::Value;
+use pushrelay::simulator::{Action, Fault, GoAway, Provider, Reset, Stall};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::disk::with_a_data_dir;
@@ -92,7 +93,7 @@ fn queued(data: &Path) -> HashSet<String> {
 }
 
 /// Makes everything on disk due, as `pushrelay queue retry` does.
-fn retry_all(data: &Path) {
+pub fn retry_all(data: &Path) {
     let mut inspector = Inspector::open(data, Clock::System).unwrap();
     let ids = inspector.list(&Filter::default(), MAX_LISTED).unwrap().into_iter().map(|entry| entry.id).collect();
     inspector.retry(&Which::Ids(ids)).unwrap();
@@ -123,7 +124,8 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
         stage.simulator.ledger().wait_until(|counts| counts.held == 1).await;
         relay.signal("TERM");
         let began = Clock::System.now();
-        let (status, output) = tokio::task::spawn_blocking(move || relay.end()).await.unwrap();
+        // Blocks a thread of this test's own runtime, and the others go on.
+        let (status, output) = tokio::task::block_in_place(|| relay.end());
         (status, output, began.elapsed())
     };
     let (answer, (status, output, took)) = tokio::join!(hanging, stop);
@@ -148,6 +150,51 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
     };
     tokio::time::timeout(PATIENCE, all).await.expect("what waited is delivered after the restart");
     drop(relay);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_did_not_wait_for_survives_a_kill_and_arrives_once() {
+    let signing = WebhookSigningKey::generate_symmetric();
+    let public = signing.relay_text();
+    let server = format!("[[server]]\nid = \"bot\"\nname = \"Bot\"\nwebhook_keys = [\"{}\"]\n", public.expose());
+    let stage = Stage::set_with(&server, |settings| settings.provider_token_interval = Duration::ZERO).await;
+    let data = with_a_data_dir(&stage);
+    // Apple says nothing to the process that will be killed.
+    stage.simulator.faults().add(Fault::new(Action::Stall(Stall::Connection)).on(Provider::Apns)).unwrap();
+    let mut relay = stage.serve();
+    let address = relay.address();
+    let devices: Vec<_> = (1..=50).map(apple_token).collect();
+    let body =
+        json!({"target": "apple_rn", "devices": devices, "kind": "alert", "title": "t", "body": "b"}).to_string();
+    let signed = sign(&[signing], "m-1", Clock::System.unix_seconds(), body.as_bytes()).unwrap();
+    let sent = signed.as_sent();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client
+        .post(format!("http://{address}/v1/notifications"))
+        .header("prefer", "respond-async")
+        .header("pushrelay-server", "bot")
+        .header("webhook-id", sent.id)
+        .header("webhook-timestamp", sent.timestamp)
+        .header("webhook-signature", sent.signature)
+        .body(body.clone());
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    relay.signal("KILL");
+    drop(relay);
+    assert_eq!(Inspector::open(&data, Clock::System).unwrap().list(&Filter::default(), 100).unwrap().len(), 50);
+    assert_eq!(stage.simulator.ledger().counts().accepted, 0);
+
+    stage.simulator.faults().clear();
+    let relay = stage.serve();
+    let emptied = async {
+        while !Inspector::open(&data, Clock::System).unwrap().list(&Filter::default(), 1).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, emptied).await.expect("what waited is delivered after the restart");
+    drop(relay);
+    for device in &devices {
+        assert_eq!(stage.simulator.ledger().accepted_for(device).len(), 1);
+    }
 }
 
 /// What goes wrong at the providers in one life of a process.
@@ -181,7 +228,9 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
     let mut from_disk = 0;
     for kill in 0..KILLS {
         stage.simulator.faults().clear();
-        trouble(&mut random).into_iter().for_each(|fault| stage.simulator.faults().add(fault).unwrap());
+        for fault in trouble(&mut random) {
+            stage.simulator.faults().add(fault).unwrap();
+        }
         let mut relay = stage.serve();
         let load = Load::begin(relay.address(), &key, 8, kill * 100_000);
         tokio::time::sleep(Duration::from_millis(random.u64(1..150))).await;
@@ -219,8 +268,9 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
     }
     drop(relay);
     let lost = acknowledged.iter().filter(|id| !there.contains_key(*id)).count();
-    let twice = there.values().filter(|times| **times > 1).count();
+    let more = there.values().map(|times| u64::from(times - 1)).sum::<u64>();
     assert_eq!(lost, 0, "seed {seed}: of {} acknowledged", acknowledged.len());
-    // At least once: what was on its way at a kill is sent again. Some one in forty here; many more would be another matter.
-    assert!(twice * 10 < there.len(), "seed {seed}: {twice} of {} arrived twice", there.len());
+    // At least once: what was on its way at a kill is sent again. That is what eight callers and two targets' loops have in hand.
+    let in_hand = 8 + 2 * 128;
+    assert!(more <= u64::from(KILLS) * in_hand, "seed {seed}: {more} more than {} arrived", there.len());
 }

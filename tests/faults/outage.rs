@@ -22,7 +22,9 @@ async fn ten_thousand_notifications_of_a_two_minute_outage_all_arrive_after_it_a
     const ALL: u32 = 10_000;
     const BATCH: u32 = 500;
     let stand = Stand::usual().await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     let began = stand.clock.now();
     let mut ids = Vec::new();
     for first in (0..ALL).step_by(BATCH as usize) {

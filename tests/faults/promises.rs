@@ -21,7 +21,9 @@ const BURIED: &str = r#"pushrelay_queue_buried{target="apple_rn"}"#;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_is_repeated_while_it_waits_arrives_once() {
     let stand = Stand::with("[breaker]\nfailures = 1").await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     let push = Push::apple(&apple_token(1));
     for _ in 0..3 {
         stand.pass_until(stand.post(&push)).await.expect_ok();
@@ -37,7 +39,9 @@ async fn a_push_that_is_repeated_while_it_waits_arrives_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_waits_over_a_restart_and_is_repeated_then_arrives_once() {
     let mut stand = Stand::with("[breaker]\nfailures = 1").await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     let (push, later) = (Push::apple(&apple_token(1)), Push::apple(&apple_token(2)));
     stand.pass_until(stand.post(&push)).await.expect_ok();
     stand.stop().await;
@@ -59,7 +63,9 @@ async fn a_push_that_waits_over_a_restart_and_is_repeated_then_arrives_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_will_never_take_is_buried_with_its_reason_and_not_tried_again() {
     let stand = Stand::with("[breaker]\nfailures = 1").await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     for phone in 1..=3 {
         stand.pass_until(stand.post(&Push::apple(&apple_token(phone)))).await.expect_ok();
     }

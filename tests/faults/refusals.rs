@@ -129,7 +129,9 @@ async fn a_phone_that_gets_too_much_slows_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_is_met_stops_the_target_and_then_slows_it_to_half_of_what_went_through() {
     let stand = Stand::usual().await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     let pushes: Vec<_> = (0..600).map(|phone| Push::android(&format!("android-{phone}"))).collect();
     for some in pushes.chunks(100) {
         post_all(&stand, some).await;

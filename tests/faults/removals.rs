@@ -90,7 +90,9 @@ async fn after_twenty_ambiguous_removals_further_ones_are_withheld_until_pushes_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_not_given_up_for_removals_that_are_not_believed() {
     let stand = Stand::with("[breaker]\nfailures = 1").await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     for phone in 1..=40 {
         stand.pass_until(stand.post(&Push::apple(&apple_token(phone)))).await.expect_ok();
     }

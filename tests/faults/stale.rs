@@ -15,7 +15,9 @@ fn seconds(count: u64) -> Duration {
 /// A stand in an outage, with a breaker that is open: whatever is posted waits.
 async fn in_an_outage() -> Stand {
     let stand = Stand::with(LONG_PAUSE).await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     for push in [Push::apple(&apple_token(0xfff)), Push::android("android-first")] {
         // Of no use to the test: gone with its first lease.
         let push = push.with("type", "message").with("sub_type", "calls");
@@ -94,7 +96,9 @@ async fn what_is_read_elsewhere_is_taken_out_of_the_queue_and_its_neighbours_are
 #[tokio::test(flavor = "multi_thread")]
 async fn the_provider_is_told_how_much_time_is_left_and_not_how_much_there_was() {
     let stand = Stand::with(LONG_PAUSE).await;
-    outage().into_iter().for_each(|fault| stand.fault(fault));
+    for fault in outage() {
+        stand.fault(fault);
+    }
     let accepted_at = stand.clock.unix_seconds();
     stand.pass_until(stand.post(&Push::apple(&apple_token(1)))).await.expect_ok();
     stand.pass_until(stand.post(&Push::android("android-1"))).await.expect_ok();

@@ -55,27 +55,43 @@ async fn a_storm_of_goaways_costs_nothing_and_repeats_next_to_nothing() {
             post_all(&stand, some).await;
         }
         // Google's client may lose an answer when the connection closes behind it, and then asks again; Apple's does not.
-        expect_all(&stand, &pushes, 20).await;
+        expect_all(&stand, &pushes, 40).await;
         let of_apple = |one: &&Arc<pushrelay::simulator::Push>| one.provider == Provider::Apns && one.repeat;
         assert_eq!(stand.simulator.ledger().accepted().iter().filter(of_apple).count(), 0, "{goaway:?}");
     }
 }
 
+/// Faults of both providers.
+async fn with_resets(resets: &[(Reset, u64)]) -> Stand {
+    let stand = Stand::usual().await;
+    for provider in [Provider::Apns, Provider::Fcm] {
+        for (reset, times) in resets {
+            stand.fault(Fault::new(Action::Reset(*reset)).on(provider).after(5).times(*times));
+        }
+    }
+    stand
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_resets_costs_nothing_and_repeats_only_what_was_taken_without_an_answer() {
     let lost_answers = 10;
-    let stand = Stand::usual().await;
-    for provider in [Provider::Apns, Provider::Fcm] {
-        for (reset, times) in [(Reset::Stream, 20), (Reset::Refused, 20), (Reset::Connection, 5)] {
-            stand.fault(Fault::new(Action::Reset(reset)).on(provider).after(5).times(times));
-        }
-        stand.fault(Fault::new(Action::Reset(Reset::AnswerLost)).on(provider).after(30).times(lost_answers));
-    }
+    let stand = with_resets(&[(Reset::Stream, 20), (Reset::Refused, 20), (Reset::AnswerLost, lost_answers)]).await;
     let pushes = pushes(400);
     for some in pushes.chunks(100) {
         post_all(&stand, some).await;
     }
     expect_all(&stand, &pushes, 2 * lost_answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_dropped_cost_nothing() {
+    let stand = with_resets(&[(Reset::Connection, 10)]).await;
+    let pushes = pushes(400);
+    for some in pushes.chunks(100) {
+        post_all(&stand, some).await;
+    }
+    // With a connection go the answers to what was taken on it, at most all of the 50 at a time.
+    expect_all(&stand, &pushes, 2 * 10 * 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,6 +107,36 @@ async fn a_lenient_sender_is_understood() {
     assert_eq!(scene.simulator.ledger().accepted()[0].device_token, token);
 }
 
+/// A browser that is led to an answer must not run what somebody has written into the question.
+#[tokio::test]
+async fn nothing_that_a_caller_writes_comes_back_as_a_page() {
+    let scene = Scene::usual().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let markup = "<script>alert(1)</script>";
+    let pushes = ["platform", "server_id", "type", "ack_id", "device_id", "signature"]
+        .map(|field| Push::apple(&apple_token(1)).with(field, markup).body(&scene.key).to_string());
+    let bodies = pushes.into_iter().chain([markup.to_owned(), format!(r#"{{"{markup}":"{markup}""#)]);
+    for body in bodies {
+        for path in ["/api/v1/send_push", "/api/v1/ack", "/v1/notifications", "/<script>", "/?<script>"] {
+            let answer = client.post(format!("http://{}{path}", scene.relay)).body(body.clone()).send().await.unwrap();
+            let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+            let nosniff = answer.headers().get("x-content-type-options").is_some_and(|value| value == "nosniff");
+            let is_empty = answer.text().await.unwrap().is_empty();
+            let is_inert = matches!(kind.as_deref(), Some("application/json" | "text/plain; charset=utf-8")) && nosniff;
+            assert!(is_inert || is_empty, "{path} answers {body} as {kind:?}");
+        }
+    }
+    for path in ["/", "/version", "/healthz", "/readyz", "/metrics", "/api/openapi.yaml", "/<script>"] {
+        let answer = client.get(format!("http://{}{path}", scene.relay)).send().await.unwrap();
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{path}");
+        let is_page = answer.headers()["content-type"].to_str().unwrap().starts_with("text/html");
+        assert_eq!(is_page, path == "/", "{path}");
+        if is_page {
+            assert_eq!(answer.headers()["content-security-policy"], "default-src 'none'");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_receipt_from_a_phone_is_counted() {
     let scene = Scene::usual().await;

@@ -173,6 +173,16 @@ async fn what_a_configuration_comes_to_is_printed_without_its_secrets() {
     assert!(errors.contains("did you mean listen?") && !errors.contains("canary"), "{errors}");
 }
 
+#[test]
+fn an_empty_variable_names_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut by_variables = command(&["health"], folder.path());
+    by_variables.env("PUSHRELAY_CONFIG", "").env("PUSHRELAY_LISTEN", "127.0.0.1:1");
+    let (code, _, errors) = ended(&by_variables.output().unwrap());
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("http://127.0.0.1:1/healthz: no answer"), "{errors}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_has_gone_is_no_failure_and_nothing_is_said_about_it() {
     let folder = folder_with_a_canary().await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "the modules of one test binary speak to each other")]
 
+#[allow(dead_code, reason = "shared with the fault suite, which uses more of it")]
 mod support;
 
 mod answers;
@@ -20,6 +21,7 @@ mod process;
 mod queue_command;
 mod repeats;
 mod signatures;
+mod status;
 mod strict;
 mod verdicts;
 mod webhooks;

@@ -32,7 +32,12 @@ async fn two_hundred_duplicates_at_once_are_one_push_and_two_hundred_equal_answe
         assert_eq!(equal, 200);
         let counts = scene.simulator.ledger().counts();
         assert_eq!((counts.accepted, counts.repeats, counts.refused), (1, 0, 0), "{counts:?}");
-        scene.expect_metric(r#"pushrelay_repeats_total{answer="waited"}"#, 199.0).await;
+        // One that has its place, but has not asked the memory yet when the first is let go, finds its answer there.
+        let mut repeats = 0.0;
+        for answer in ["waited", "remembered"] {
+            repeats += scene.metric(&format!("pushrelay_repeats_total{{answer=\"{answer}\"}}")).await;
+        }
+        assert!((repeats - 199.0).abs() < f64::EPSILON, "{repeats}");
     }
 }
 

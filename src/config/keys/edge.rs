@@ -138,8 +138,38 @@ pub(in crate::config) static OPS: Group = Group {
             "listen",
             Kind::Address,
             Absent("on the same address as chat servers"),
-            "A separate address for health and metrics.",
+            "A separate address for health, metrics and the status page.",
         ),
         key("metrics", Kind::Flag, Default("true"), "Whether `/metrics` is there."),
+    ],
+};
+
+/// The page for people.
+pub(in crate::config) static STATUS: Group = Group {
+    name: "status",
+    repeated: false,
+    about: "The page for people at `/status`, on the address of `[ops]`: see [status-page.md](status-page.md). It shows ids of \
+            chat servers, and no device token and no text. With a password or a token, it wants either.",
+    keys: &[
+        key(
+            "enabled",
+            Kind::Flag,
+            Absent("it is there if nobody but this machine reaches its address, or if it wants a password or a token"),
+            "Whether the page is there. `true` shows it on any address, to whoever reaches that.",
+        ),
+        key("user", Kind::Text, Absent("no password opens it"), "The name that goes with `password` (HTTP Basic)."),
+        key(
+            "password",
+            Kind::Secret,
+            Absent("no password opens it"),
+            "The password. It goes over the wire as it is: put a reverse proxy with TLS before the page unless both ends are on \
+             one machine.",
+        ),
+        key(
+            "bearer_token",
+            Kind::Secret,
+            Absent("no token opens it"),
+            "A token, for a program or a proxy that sends `Authorization: Bearer …`.",
+        ),
     ],
 };

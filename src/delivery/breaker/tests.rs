@@ -164,8 +164,9 @@ fn what_was_under_way_when_the_trouble_began_is_the_same_failure() {
     let began = clock.now();
     clock.advance(SECOND);
     // A connection broke with a hundred pushes on it.
+    let lost = Attempt { answered: false, ..down() };
     for _ in 0..100 {
-        assert_eq!(breaker.record(&down(), began), Turn::None);
+        assert_eq!(breaker.record(&lost, began), Turn::None);
     }
     assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
     assert!(

@@ -710,6 +710,7 @@ impl connection::Report for Silent {
     fn in_use(&self) -> usize {
         0
     }
+
     fn heard(&self, _: u64) {}
 }
 

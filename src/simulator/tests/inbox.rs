@@ -41,6 +41,12 @@ async fn the_page_forbids_everything_but_its_own_files() {
 }
 
 #[tokio::test]
+async fn a_health_check_hears_that_all_is_well() {
+    let stage = Stage::set().await;
+    assert_eq!(get(&stage, "/healthz").await, json!({"status": "ok"}));
+}
+
+#[tokio::test]
 async fn another_host_name_is_turned_away() {
     let stage = Stage::set().await;
     let ask = async |host: &str| {
@@ -54,6 +60,33 @@ async fn another_host_name_is_turned_away() {
     for host in ["evil.example", "evil.example:80", "localhost.evil.example", "10.0.0.1"] {
         assert_eq!(ask(host).await, "403", "{host}");
     }
+}
+
+/// What a browser lets a page of any site do is to post a form's types without asking, and to ask for everything else.
+#[tokio::test]
+async fn a_page_of_another_site_can_change_nothing_and_read_nothing() {
+    let stage = Stage::set().await;
+    let ask = async |line: &str, header: &str, body: &str| {
+        let stream = TcpStream::connect(stage.simulator.inbox_address()).await.unwrap();
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\n{header}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        http1(stream, &request).await.0
+    };
+    let fault = r#"{"action": {"stall": "stream"}}"#;
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let head = ask("POST /control/faults", &format!("content-type: {kind}"), fault).await;
+        assert!(head.starts_with("HTTP/1.1 415"), "{kind}: {head}");
+    }
+    for path in ["/pushes", "/control/faults"] {
+        let head = ask(&format!("OPTIONS {path}"), "access-control-request-method: DELETE", "").await;
+        assert!(head.starts_with("HTTP/1.1 405") && !head.contains("access-control-allow"), "{head}");
+        let head = ask(&format!("GET {path}"), "accept: */*", "").await;
+        assert!(head.starts_with("HTTP/1.1 200") && !head.contains("access-control-allow"), "{head}");
+    }
+    assert_eq!(get(&stage, "/control/faults").await["faults"], json!([]));
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 pub use push::{Answer, Push};
 
 /// The longest wait for what should be there at once: generous, since it only ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server that every scene registers.
 pub const SERVER: &str = "chat-1";
@@ -132,6 +132,11 @@ impl Scene {
             reload: started.reload,
             folder,
         }
+    }
+
+    /// What SIGTERM does to a process.
+    pub fn begin_shutdown(&self) {
+        self.running.shutdown.begin();
     }
 
     /// Ends the relay as SIGTERM does, and waits for its end.
