@@ -27,10 +27,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(2);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads keys, certificates and service accounts and reports every problem at once, with its place and
-a remedy. If there is none, it goes the way of a push for each target: name, connection (through the
-proxy, if there is one), TLS, HTTP/2, clock, credentials. Apple is asked with a push to a device token
-that cannot exist, Google with a message that is only to be checked: no phone is woken. A step that
-fails says what to do; those behind it are skipped. A relay that runs is not disturbed.
+a remedy. Then it goes the way of a push for each target: name, connection (through the proxy, if
+there is one), TLS, HTTP/2, clock, credentials. Apple is asked with a push to a device token that
+cannot exist, Google with a message that is only to be checked: no phone is woken. A step that fails
+says what to do; those behind it are skipped. A relay that runs is not disturbed.
 
 With --offline nobody is asked: a key that Apple has revoked still looks right then.
 
@@ -43,7 +43,7 @@ Examples:
   pushrelay check --config /etc/pushrelay/pushrelay.toml
   pushrelay check --config mattermost-push-proxy.json --timeout 30s
   pushrelay check --offline --config pushrelay.toml     in a pipeline, without the network
-  pushrelay check --json --config pushrelay.toml | jq '.findings[] | select(.status == \"fail\")'")]
+  pushrelay check --json --config pushrelay.toml        for programs: docs/check.md has the fields")]
 pub(super) struct Check {
     /// The configuration file; without one, the environment says it all.
     #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
