@@ -52,14 +52,8 @@ type Failure = (String, String);
 
 impl Visit<'_> {
     async fn go(&mut self, settings: &TargetSettings, sender: &Sender, clock: &Clock) -> Option<()> {
-        match self.note_failure(Step::Dns, settings.way().map_err(remedies::set_up))? {
-            Some(way) => self.walk(&way, clock).await?,
-            None => {
-                for step in [Step::Dns, Step::Tcp, Step::Tls, Step::Http2, Step::Clock] {
-                    self.note(step, Standing::Skipped, "in clear to this machine (http://)");
-                }
-            }
-        }
+        let way = self.note_failure(Step::Dns, settings.way().map_err(remedies::set_up))?;
+        self.walk(&way, clock).await?;
         let tokens = self.note_failure(Step::OAuth, settings.way_to_tokens().map_err(remedies::set_up))?;
         if let Some(way) = tokens {
             let walked = within(self.limit, walk_to_tokens(&way, self.limit)).await;

@@ -91,11 +91,11 @@ impl ProviderSettings {
 
 impl TargetSettings {
     /// The way to the provider, to be walked by whoever wants to know where it ends; the sender itself goes it on
-    /// connections of its own. `None` without TLS, as to a stand-in on this machine.
+    /// connections of its own.
     ///
     /// # Errors
     /// What is wrong with the address, the proxy or the authorities, in words.
-    pub(crate) fn way(&self) -> Result<Option<Way>, String> {
+    pub(crate) fn way(&self) -> Result<Way, String> {
         match &self.provider {
             ProviderSettings::Apns(apns) => {
                 let url = apns::endpoint(self.network.endpoint.as_ref(), apns)?;
@@ -108,22 +108,22 @@ impl TargetSettings {
         }
     }
 
-    /// As [`Self::way`], to where Google gives access tokens; `None` for Apple, too.
+    /// As [`Self::way`], to where Google gives access tokens. `None` for Apple, and without TLS, as to a stand-in on this
+    /// machine.
     pub(crate) fn way_to_tokens(&self) -> Result<Option<Way>, String> {
         match &self.provider {
-            ProviderSettings::Apns(_) => Ok(None),
-            ProviderSettings::Fcm(fcm) => self.way_to(fcm.account.token_uri(), None),
+            ProviderSettings::Fcm(fcm) if fcm.account.token_uri().scheme() == "https" => {
+                self.way_to(fcm.account.token_uri(), None).map(Some)
+            }
+            ProviderSettings::Apns(_) | ProviderSettings::Fcm(_) => Ok(None),
         }
     }
 
-    fn way_to(&self, url: &Url, certified: Option<Arc<CertifiedKey>>) -> Result<Option<Way>, String> {
-        if url.scheme() != "https" {
-            return Ok(None);
-        }
+    fn way_to(&self, url: &Url, certified: Option<Arc<CertifiedKey>>) -> Result<Way, String> {
         let network = &self.network;
         let tls = network.tls_config(certified).map_err(|error| error.to_string())?;
         let proxy = network.proxy.for_url(url).map_err(|error| error.to_string())?;
-        Way::new(url, proxy, tls, network.connect_timeout).map(Some).map_err(|error| error.to_string())
+        Way::new(url, proxy, tls, network.connect_timeout).map_err(|error| error.to_string())
     }
 }
 

@@ -394,16 +394,11 @@ async fn the_file_of_mattermost_push_proxy_is_proven_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_on_this_machine_without_tls_is_asked_for_the_credentials_alone() {
+async fn a_token_endpoint_on_this_machine_needs_no_tls_and_is_asked_all_the_same() {
     let stage = Stage::set("").await;
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
+    let uri = format!("http://{}/token", free.local_addr().unwrap());
     drop(free);
-    change(&stage, "android_rn", "endpoint = ", &format!("endpoint = \"http://{address}\""));
-    let checked = check(&stage);
-    for step in ["dns", "tcp", "tls", "http2", "clock"] {
-        checked.expect("android_rn", step, "skipped");
-    }
-    checked.expect("android_rn", "oauth", "ok");
-    checked.expect_failure("android_rn", "credentials", "connect", "try again", &[]);
+    fs::write(stage.folder.path().join("service-account.json"), stage.credentials.service_account_json(&uri)).unwrap();
+    check(&stage).expect_failure("android_rn", "oauth", "(connect)", "token_uri", &["credentials"]);
 }
