@@ -7,6 +7,8 @@ ARG RUN_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
+# Features beside the usual ones: docs/tracing.md has one.
+ARG PUSHRELAY_FEATURES=
 # The same source gives the same program: where it was built is in none of its texts, and Cargo.lock decides what is in it.
 ENV RUSTFLAGS="--remap-path-prefix=/build=/pushrelay --remap-path-prefix=/usr/local/cargo=/cargo" \
     CFLAGS="-ffile-prefix-map=/build=/pushrelay -ffile-prefix-map=/usr/local/cargo=/cargo"
@@ -15,11 +17,11 @@ ENV RUSTFLAGS="--remap-path-prefix=/build=/pushrelay --remap-path-prefix=/usr/lo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches/relay \
     && touch src/lib.rs benches/queue.rs benches/relay/main.rs && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked --bin pushrelay \
+    && cargo build --release --locked --features "${PUSHRELAY_FEATURES}" --bin pushrelay \
     && rm -rf src target/release/pushrelay target/release/deps/*pushrelay* target/release/.fingerprint/pushrelay-*
 COPY src src
 ARG PUSHRELAY_COMMIT=
-RUN PUSHRELAY_COMMIT=${PUSHRELAY_COMMIT} cargo build --release --locked --bin pushrelay \
+RUN PUSHRELAY_COMMIT=${PUSHRELAY_COMMIT} cargo build --release --locked --features "${PUSHRELAY_FEATURES}" --bin pushrelay \
 # Where it may write, and where the image of mattermost-push-proxy has its files: its mounts work here too.
     && mkdir -p /image/usr/local/bin /image/etc/pushrelay /image/var/lib/pushrelay \
         /image/mattermost-push-proxy/config /image/mattermost-push-proxy/certs /image/mattermost-push-proxy/bin \

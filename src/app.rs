@@ -7,11 +7,13 @@ mod servers;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::admission::learned::Learned;
@@ -27,6 +29,7 @@ use crate::sender::{LeftOut, Sender, SetupError, TargetSettings};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{TraceSettings, Traces};
 use credentials::Credentials;
 
 /// Asks for what may change while the relay runs to be read again: chat servers and credentials. Cheap to clone.
@@ -55,6 +58,9 @@ pub const BUILD: Build = Build {
 
 /// The longest wait at the end for a disk that has stopped.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest wait at the end for a collector that does not take the last spans.
+const TRACES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sockets a relay serves on, bound before anything else starts: a port in use is an error at start.
 #[derive(Debug)]
@@ -190,6 +196,7 @@ pub struct App {
     learned: Option<Arc<Learned>>,
     /// To be written out at the end.
     journal: Option<Journal>,
+    spans: Option<Spans>,
     clock: Clock,
     reload: Reload,
     shutdown: Shutdown,
@@ -263,7 +270,11 @@ impl App {
             Arc::clone(&metrics),
             shutdown.clone(),
         );
-        let relay = Arc::new(relay);
+        let (traces, spans) = match settings.traces {
+            Some(traces) => start_traces(&traces, clock, &metrics).unzip(),
+            None => (None, None),
+        };
+        let relay = Arc::new(relay.traced(traces.unwrap_or_default()));
         let credentials = Credentials {
             sources: settings.credentials,
             targets,
@@ -298,6 +309,7 @@ impl App {
             credentials,
             learned,
             journal,
+            spans,
             clock,
             reload,
             shutdown,
@@ -328,6 +340,7 @@ impl App {
         if let Some(learned) = &self.learned {
             tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
         }
+        let spans = self.spans.map(|Spans { sending, stop }| (tokio::spawn(sending), stop));
         let worker = tokio::spawn(async move { relay.work().await });
         self.edge.run(listeners.ingest, listeners.ops, self.shutdown.clone()).await;
         // What the worker has begun ends, unless the operator insists: what it leaves is tried after the next start.
@@ -344,6 +357,11 @@ impl App {
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;
+        }
+        if let Some((sending, stop)) = spans {
+            stop.cancel();
+            // A collector that hangs must not keep the process from ending.
+            let _ = tokio::time::timeout(TRACES_PATIENCE, sending).await;
         }
         if let Some(journal) = &self.journal {
             // Blocks, but nobody is served any more. What is not written by then is diagnostics.
@@ -396,6 +414,34 @@ fn open_queue(queue: &QueueUse, clock: &Clock) -> Result<Option<Queue>, OpenErro
         Err(error) => {
             tracing::error!(%error, "the queue cannot be used, and the relay runs without it: what a provider does not take at once is lost");
             Ok(None)
+        }
+    }
+}
+
+/// What sends spans, to be run, and how it is told to send the last ones.
+struct Spans {
+    sending: Pin<Box<dyn Future<Output = ()> + Send>>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Spans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spans").finish_non_exhaustive()
+    }
+}
+
+/// A relay without traces is as good as one with them, but for whoever looks at them.
+fn start_traces(settings: &TraceSettings, clock: &Clock, metrics: &Metrics) -> Option<(Traces, Spans)> {
+    let stop = CancellationToken::new();
+    match Traces::start(settings, clock, stop.clone().cancelled_owned()) {
+        Ok((traces, sending)) => {
+            let own = traces.clone();
+            metrics.traces(move || own.dropped());
+            Some((traces, Spans { sending: Box::pin(sending), stop }))
+        }
+        Err(error) => {
+            tracing::error!(%error, "there are no traces");
+            None
         }
     }
 }

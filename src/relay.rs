@@ -35,6 +35,7 @@ use crate::sender::{LeftOut, Prepared, Sender};
 use crate::shutdown::Shutdown;
 use crate::telemetry::log::{self, Ending, Subject};
 use crate::telemetry::metrics::{Metrics, TargetFigures};
+use crate::telemetry::traces::{self, Traces};
 use attempts::Run;
 pub use health::LastAttempt;
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
@@ -79,6 +80,8 @@ pub struct Relay {
     journal: Option<Journal>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Takes nothing unless it is configured.
+    traces: Traces,
     shutdown: Shutdown,
 }
 
@@ -98,6 +101,8 @@ struct Remembered {
     kind: PushKind,
     transport: Transport,
     observed: Option<Refusal>,
+    /// Boxed, and there only if it is traced: each push in flight holds the room for it.
+    span: Option<Box<traces::Open>>,
 }
 
 impl Remembered {
@@ -108,6 +113,7 @@ impl Remembered {
             kind: notification.kind.clone(),
             transport,
             observed,
+            span: None,
         }
     }
 
@@ -180,8 +186,20 @@ impl Relay {
             journal,
             clock,
             metrics,
+            traces: Traces::default(),
             shutdown,
         }
+    }
+
+    /// With a span for each notification.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Where spans go.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Brings one notification to its provider, or says why that cannot be.
@@ -222,18 +240,29 @@ impl Relay {
                     {
                         Box::pin(self.supersede(kept)).await;
                     }
-                    match kept.take().filter(|_| run.may_wait()) {
+                    let report = match kept.take().filter(|_| run.may_wait()) {
                         Some(kept) => Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await,
                         None => self.settle(target, subject, &run, pending.take()),
-                    }
+                    };
+                    self.end_span(subject, target, report)
                 }
                 Begun::Again { again, subject, target } => match again.take() {
-                    Some(again) => Box::pin(self.repeat(again, subject, target, deadline)).await,
+                    Some(again) => {
+                        let report = Box::pin(self.repeat(again, subject, target, deadline)).await;
+                        self.end_span(subject, target, report)
+                    }
                     None => unreachable!("a future is not begun twice"),
                 },
                 Begun::Ended(report) => report.clone(),
             }
         }
+    }
+
+    fn end_span(&self, subject: &Remembered, target: &Target, report: Report) -> Report {
+        if let Some(span) = &subject.span {
+            self.traces.end(span, &subject.subject(target), &report);
+        }
+        report
     }
 
     /// Whether this was sent, or is being sent, already: it will wake no phone again.
@@ -297,7 +326,8 @@ impl Relay {
             Platform::Apple => notification.transport,
             Platform::Android => Transport::Standard,
         };
-        let subject = Remembered::of(&notification, observed, transport);
+        let mut subject = Remembered::of(&notification, observed, transport);
+        subject.span = self.traces.open();
         let pending = match self.claim(&notification) {
             None => None,
             Some(Claim::First(pending)) => Some(pending),

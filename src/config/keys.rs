@@ -64,7 +64,7 @@ const fn fcm(name: &'static str, kind: Kind, otherwise: Otherwise, about: &'stat
 }
 
 /// All groups, in the order of the documentation.
-pub(super) static GROUPS: [&Group; 18] = [
+pub(super) static GROUPS: [&Group; 19] = [
     &TOP,
     &HTTP,
     &TLS,
@@ -81,6 +81,7 @@ pub(super) static GROUPS: [&Group; 18] = [
     &QUEUE,
     &MEMORY,
     &JOURNAL,
+    &TRACES,
     &LOG,
     &TARGET,
 ];
@@ -358,6 +359,29 @@ pub(super) static JOURNAL: Group = Group {
             Kind::Size(JournalSettings::LEAST_BYTES, 64 << 30),
             Default("512MiB"),
             "How large it grows; the oldest goes first. A delivered notification takes about 250 bytes: two million fit.",
+        ),
+    ],
+};
+
+/// Spans for a collector.
+pub(super) static TRACES: Group = Group {
+    name: "traces",
+    repeated: false,
+    about: "A span for each notification and each attempt, for a collector that takes OTLP over HTTP. Needs a build with \
+            the feature `otlp`.",
+    keys: &[
+        key(
+            "endpoint",
+            Kind::Text,
+            Absent("no traces"),
+            "The collector's address for traces, path included: `http://127.0.0.1:4318/v1/traces`.",
+        ),
+        key("service_name", Kind::Text, Default("pushrelay"), "What the relay is called there (`service.name`)."),
+        key(
+            "sample_percent",
+            Kind::Count(0, 100),
+            Default("100"),
+            "How many of a hundred notifications have spans. A caller's `traceparent` decides about its own.",
         ),
     ],
 };

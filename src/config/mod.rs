@@ -51,6 +51,7 @@ pub use probe::{ProbeAddress, probe_address};
 pub use server_file::{Edit, EditError, NewServer};
 use servers::Registered;
 pub use servers_directory::{Reading, ServersDirectory, Trouble, WriteError};
+use url::Url;
 use values::Values;
 
 use crate::admission::ServerSettings;
@@ -59,6 +60,7 @@ use crate::notification::Compatibility;
 use crate::queue::QueueSettings;
 use crate::relay::memory::MemorySettings;
 use crate::telemetry::log::{LogFileSettings, LogFormat, LogSettings};
+use crate::telemetry::traces::TraceSettings;
 
 /// The directory with further chat servers, beside the configuration file, unless it names another.
 const SERVERS_DIRECTORY: &str = "servers.d";
@@ -77,6 +79,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// What happened to each notification is kept there; nowhere without it, and never without `data_dir`.
     pub journal: Option<crate::journal::JournalSettings>,
+    /// Where spans go; there are none without it.
+    pub traces: Option<crate::telemetry::traces::TraceSettings>,
     /// How hard to try.
     pub delivery: crate::delivery::DeliverySettings,
     /// What is used to keep notifications on disk; without it, none are.
@@ -244,6 +248,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
     let queue = queue(document, directory, data_dir.as_deref(), findings);
     let memory = memory(document, directory, findings);
     let journal = journal(document, directory, data_dir.as_deref(), findings);
+    let traces = traces(document, directory, findings);
     let log = log(document, directory, findings);
     let target_names: BTreeSet<String> =
         document.sections(&keys::TARGET).filter_map(|section| section.text("name").map(str::to_owned)).collect();
@@ -275,6 +280,7 @@ fn settings(document: &mut Document, directory: &Path, findings: &mut Findings) 
         servers_directory,
         data_dir,
         journal,
+        traces,
         delivery,
         queue,
         lifetimes,
@@ -335,6 +341,24 @@ fn memory(document: &mut Document, directory: &Path, findings: &mut Findings) ->
     memory
         .flag("enabled")
         .then(|| MemorySettings { window: memory.duration("window"), entries: memory.number("entries") })
+}
+
+fn traces(document: &mut Document, directory: &Path, findings: &mut Findings) -> Option<TraceSettings> {
+    let traces = Values::check(document.section(&keys::TRACES), directory, findings);
+    let endpoint = traces.text("endpoint")?;
+    if !cfg!(feature = "otlp") {
+        let what = "this program was built without traces";
+        traces.problem(findings, "endpoint", what, "build it with `--features otlp`, or leave [traces] out");
+        return None;
+    }
+    let endpoint = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(endpoint) = endpoint else {
+        let remedy = "write it with its path: http://127.0.0.1:4318/v1/traces";
+        traces.problem(findings, "endpoint", "is no address of a collector", remedy);
+        return None;
+    };
+    let service_name = traces.text("service_name").unwrap_or_default().to_owned();
+    Some(TraceSettings { endpoint, service_name, sample_percent: traces.number("sample_percent") })
 }
 
 fn journal(

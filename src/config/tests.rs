@@ -53,6 +53,30 @@ fn settings_without_targets(toml: &str, environment: &[(&str, &str)]) -> (Settin
 }
 
 #[test]
+fn traces_go_to_a_collector_that_is_named_if_the_build_can_send_them() {
+    let endpoint = |endpoint: &str| {
+        let (settings, findings) =
+            settings_without_targets(&format!("[traces]\nendpoint = \"{endpoint}\"\nsample_percent = 5"), &[]);
+        (settings.traces, findings.finish().map_err(|problems| problems.to_string()))
+    };
+    assert_eq!(settings_without_targets("[traces]\nsample_percent = 5", &[]).0.traces, None);
+    if cfg!(feature = "otlp") {
+        let (traces, _) = endpoint("http://127.0.0.1:4318/v1/traces");
+        let traces = traces.unwrap();
+        assert_eq!((traces.service_name.as_str(), traces.sample_percent), ("pushrelay", 5));
+        for wrong in ["localhost:4318", "grpc://collector:4317", "collector"] {
+            let (traces, said) = endpoint(wrong);
+            assert_eq!(traces, None);
+            assert!(said.unwrap_err().contains("is no address of a collector"), "{wrong}");
+        }
+    } else {
+        let (traces, said) = endpoint("http://127.0.0.1:4318/v1/traces");
+        assert_eq!(traces, None);
+        assert!(said.unwrap_err().contains("--features otlp"));
+    }
+}
+
+#[test]
 fn a_journal_is_kept_where_there_is_a_directory_for_it() {
     let journal = |toml| settings_without_targets(toml, &[]).0.journal;
     let usual = crate::journal::JournalSettings {

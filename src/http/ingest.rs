@@ -11,7 +11,7 @@ use hyper::body::Body;
 
 use super::answer::Answer;
 use super::native::{self, ApiError, NOTIFICATIONS, Signed};
-use super::serve::Routes;
+use super::serve::{Answering, Routes};
 use super::signed::SignedHeaders;
 use super::{Edge, SEND_PUSH, push, routes};
 use crate::admission::{Admitted, Caller, Proven, Refusal, RefusalKind};
@@ -19,6 +19,10 @@ use crate::notification::{Notification, TargetName};
 use crate::outcome::{Outcome, Report};
 use crate::relay::When;
 use crate::telemetry::log;
+use crate::telemetry::traces::{self, Parent};
+
+/// Which trace a request belongs to (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 
 /// Pushes go past the router: they are all but a few of the requests, and its layers would cost each a microsecond and
 /// a kilobyte while it is in flight.
@@ -34,8 +38,9 @@ pub(super) fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
             address: edge.client_address.client(peer.address, request.headers()),
             certificate: peer.identity.as_ref().map(|identity| identity.fingerprint_sha256),
         };
+        let parent = edge.relay.traces().parent(|| Parent::of(request.headers().get(TRACEPARENT)?.as_bytes()));
         let edge = Arc::clone(&edge);
-        if path == NOTIFICATIONS {
+        let answering: Answering = if path == NOTIFICATIONS {
             let (head, body) = request.into_parts();
             Box::pin(async move { edge.notify(caller, SignedHeaders(head.headers), body).await })
         } else if SignedHeaders::are_in(request.headers()) {
@@ -44,6 +49,10 @@ pub(super) fn ingest_routes(edge: Arc<Edge>, router: Router) -> Routes {
         } else {
             let body = request.into_body();
             Box::pin(async move { edge.send_push(caller, body).await })
+        };
+        match parent {
+            None => answering,
+            Some(_) => Box::pin(traces::under(parent, answering)),
         }
     });
     match throttle {

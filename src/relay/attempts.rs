@@ -121,6 +121,9 @@ impl Relay {
             tried.attempts += 1;
             tried.elapsed = ended - started;
             target.metrics.attempt(&attempt.verdict, attempt_took);
+            if let Some(span) = &subject.span {
+                self.traces.attempt(span, &attempt, tried.attempts, attempt_took);
+            }
             target.record(sender, subject.transport, &attempt, probe, began..ended);
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };

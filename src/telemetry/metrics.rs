@@ -47,6 +47,12 @@ const JOURNAL_LINES_DROPPED: [Figure; 1] = [Figure {
     kind: MetricType::COUNTER,
 }];
 
+const TRACE_SPANS_DROPPED: [Figure; 1] = [Figure {
+    name: "pushrelay_trace_spans_dropped_total",
+    help: "Spans dropped because the collector was too slow or took none",
+    kind: MetricType::COUNTER,
+}];
+
 /// All metrics of one relay. Made once and shared; a second one (in tests) counts for itself.
 pub struct Metrics {
     registry: Registry,
@@ -93,6 +99,11 @@ impl Metrics {
     /// Shows what the journal has dropped since the start, read at each scrape. To be called once, if there is a journal.
     pub fn journal(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
         figures::register(&self.registry, &JOURNAL_LINES_DROPPED, move || vec![Some(dropped() as f64)]);
+    }
+
+    /// Shows how many spans were not sent, read at each scrape. To be called once, if there are traces.
+    pub fn traces(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        figures::register(&self.registry, &TRACE_SPANS_DROPPED, move || vec![Some(dropped() as f64)]);
     }
 
     /// Tells the time of what it remembers by this clock instead of the system's.

@@ -15,3 +15,4 @@ pub mod repeats;
 mod series;
 mod sink;
 pub mod targets;
+pub mod traces;

@@ -23,5 +23,7 @@ mod repeats;
 mod signatures;
 mod status;
 mod strict;
+#[cfg(feature = "otlp")]
+mod traces;
 mod verdicts;
 mod webhooks;

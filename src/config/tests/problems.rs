@@ -131,7 +131,7 @@ pushrelay.toml:1: target: is a list of something else than tables
 pushrelay.toml:2: server: is not a list of tables
     → write [[server]] on a line of its own above each of them, and its keys below
 pushrelay.toml:3: else: is not a known table
-    → there are [http], [tls], [throttle], [client_ip], [ops], [status], [auth], [server], [delivery], [ttl], [breaker], [removal_guard], [queue], [memory], [journal], [log], [target]
+    → there are [http], [tls], [throttle], [client_ip], [ops], [status], [auth], [server], [delivery], [ttl], [breaker], [removal_guard], [queue], [memory], [journal], [traces], [log], [target]
 ",
     );
 }
