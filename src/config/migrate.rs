@@ -140,9 +140,11 @@ fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
             "id = \"DiagnosticId in https://chat.example.com/api/v4/config/client?format=old\"",
             "keys = [\"AsymmetricSigningPublicKey in the same document\"]",
         ],
-        ("ops", "metrics") if matches!(given, Given::Boolean(false)) => {
-            &["With metrics = true, listen = \"127.0.0.1:9066\" keeps them apart from the address of chat servers."]
-        }
+        ("ops", "metrics") => &[
+            "With metrics = true, listen = \"127.0.0.1:9066\" keeps them, /readyz and the status page apart from the address of chat",
+            "servers.",
+        ],
+        ("log", "format") => &["format = \"json\" for log collectors and for the commands of docs/operate.md."],
         ("delivery", "deadline") => {
             &["Mattermost waits 30 s for an answer: deadline = \"25s\" leaves time to give it."]
         }

@@ -9,7 +9,7 @@ use crate::delivery::DeliverySettings;
 use crate::delivery::breaker::Pass;
 use crate::delivery::policy::{self, Next, Tried};
 use crate::outcome::{Attempt, Reason, Scope, Verdict};
-use crate::sender::{Prepared, Sender};
+use crate::sender::{NoWay, Prepared, Sender};
 
 /// How the attempts at one notification went.
 #[derive(Debug)]
@@ -115,7 +115,9 @@ impl Relay {
             }
             let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
             let began = started + tried.elapsed;
-            let attempt = sender.attempt(prepared, timeout).await;
+            // One that may wait on disk need not wait for a connection.
+            let no_way = if may_wait { NoWay::GiveUp } else { NoWay::Wait };
+            let attempt = sender.attempt(prepared, timeout, no_way).await;
             let ended = self.clock.now();
             let attempt_took = ended.saturating_duration_since(began);
             tried.attempts += 1;

@@ -26,6 +26,7 @@ use crate::journal::Event;
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
 use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
+use crate::sender::NoWay;
 use crate::telemetry::log::{Ending, Subject};
 
 /// Entries of one target that are tried at once. At 50 ms an answer they drain some 2,500 a second; each holds a payload of at
@@ -212,7 +213,7 @@ impl Relay {
         let transport = transport(target, &entry.notification);
         let attempt = loop {
             let started = self.clock.now();
-            let attempt = sender.attempt(&prepared, self.queued_timeout()).await;
+            let attempt = sender.attempt(&prepared, self.queued_timeout(), NoWay::GiveUp).await;
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);

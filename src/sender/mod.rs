@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
 use crate::outcome::{Attempt, Verdict};
 pub use proof::Proof;
+pub use transport::NoWay;
 pub(crate) use transport::{ConnectError, Greeting, SecureError, Secured, Target as Way, Trouble, Unacceptable};
 
 /// One configured target: an app at a provider.
@@ -198,9 +199,10 @@ impl Sender {
     ///
     /// # Panics
     /// If `prepared` was built by another kind of sender.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Attempt {
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration, no_way: NoWay) -> Attempt {
         match (self, prepared) {
-            (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, timeout).await,
+            (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, timeout, no_way).await,
+            // Its client gives up by itself when there is no connection to be had.
             (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,
             _ => unreachable!("a notification is attempted by the sender that prepared it"),
         }
@@ -216,10 +218,10 @@ impl Sender {
             Self::Fcm(_) => Prepared::Fcm(fcm::Fcm::prepare_for_nobody()),
         };
         let deadline = Instant::now() + timeout;
-        let mut verdict = self.attempt(&prepared, timeout).await.verdict;
+        let mut verdict = self.attempt(&prepared, timeout, NoWay::Wait).await.verdict;
         if matches!(verdict, Verdict::NewCredential { .. }) {
             let left = deadline.saturating_duration_since(Instant::now());
-            verdict = self.attempt(&prepared, left).await.verdict;
+            verdict = self.attempt(&prepared, left, NoWay::Wait).await.verdict;
         }
         Proof::of(&verdict)
     }

@@ -1,5 +1,7 @@
 //! Who may see the page: whoever reaches it, or whoever shows a password or a token.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256};
 use base64::Engine as _;
@@ -26,6 +28,8 @@ const CHALLENGE: &str = "Basic realm=\"pushrelay status\", charset=\"UTF-8\"";
 pub(super) struct Access {
     login: Option<[u8; 32]>,
     bearer: Option<[u8; 32]>,
+    /// Passwords and tokens that were shown and wrong, since they were last told of.
+    wrong: AtomicU64,
 }
 
 impl Access {
@@ -34,6 +38,7 @@ impl Access {
         Self {
             login: login.as_ref().map(|(user, password)| digest(format!("{user}:{}", password.expose()).as_bytes())),
             bearer: bearer_token.as_ref().map(|token| digest(token.expose().as_bytes())),
+            wrong: AtomicU64::new(0),
         }
     }
 
@@ -42,13 +47,30 @@ impl Access {
         if self.login.is_none() && self.bearer.is_none() {
             return true;
         }
-        let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return false };
+        // A browser asks without one first.
+        let Some(value) = headers.get(AUTHORIZATION) else { return false };
+        let allowed = value.to_str().is_ok_and(|value| self.opens(value));
+        if !allowed {
+            self.wrong.fetch_add(1, Ordering::Relaxed);
+        }
+        allowed
+    }
+
+    fn opens(&self, value: &str) -> bool {
         let Some((scheme, shown)) = value.split_once(' ') else { return false };
         let shown = shown.trim();
         if scheme.eq_ignore_ascii_case("basic") {
             STANDARD.decode(shown).is_ok_and(|login| matches(self.login, &login))
         } else {
             scheme.eq_ignore_ascii_case("bearer") && matches(self.bearer, shown.as_bytes())
+        }
+    }
+
+    /// Tells the log of wrong passwords, in one line however many there were.
+    pub(super) fn tell_of_wrong_ones(&self) {
+        let count = self.wrong.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            tracing::warn!(count, "wrong passwords or tokens were shown to the status page");
         }
     }
 
@@ -106,7 +128,10 @@ mod tests {
             if let Some(header) = &header {
                 headers.insert(AUTHORIZATION, HeaderValue::from_str(header).unwrap());
             }
-            assert_eq!(Access::new(settings).allows(&headers), allowed, "{settings:?} {header:?}");
+            let access = Access::new(settings);
+            assert_eq!(access.allows(&headers), allowed, "{settings:?} {header:?}");
+            let is_told = !allowed && header.is_some();
+            assert_eq!(access.wrong.load(Ordering::Relaxed), u64::from(is_told), "{settings:?} {header:?}");
         }
     }
 }

@@ -86,8 +86,12 @@ impl Status {
 
     /// Reads the counters once a second, and sends the page to whoever watches. Never ends.
     pub(super) async fn run(&self) {
-        loop {
+        for second in 1_u64.. {
             self.clock.sleep(INTERVAL).await;
+            // So that who guesses passwords cannot fill the log.
+            if second.is_multiple_of(60) {
+                self.access.tell_of_wrong_ones();
+            }
             self.history().add(reading(&self.ops, &self.relay, self.clock.now()));
             if self.events.has_watchers() {
                 self.events.send(&page::live(&self.snapshot()));

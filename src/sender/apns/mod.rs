@@ -9,7 +9,7 @@ use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 use url::Url;
 
-use super::transport::{Pool, Response, Target, Tuning};
+use super::transport::{NoWay, Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, DeviceToken, Notification};
@@ -152,7 +152,7 @@ impl Apns {
     }
 
     /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration) -> Attempt {
+    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration, no_way: NoWay) -> Attempt {
         let prepared = match &prepared.0 {
             Ok(prepared) => prepared,
             Err(reason) => return Attempt::unanswered(Verdict::Rejected { reason }),
@@ -164,7 +164,7 @@ impl Apns {
         let (deadline, started) = (Instant::now() + timeout, self.clock.now());
         let id = Some(ProviderId::Apns(prepared.id));
         let head = || prepared.head(token.as_deref().map(ProviderToken::header));
-        match self.pool.request(head, &prepared.body, deadline).await {
+        match self.pool.request(head, &prepared.body, deadline, no_way).await {
             Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)).under(id),
             Err(error) => {
                 let (reason, unprocessed) = (error.reason.as_str(), error.unprocessed);

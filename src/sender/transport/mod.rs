@@ -56,6 +56,15 @@ pub(crate) struct Response {
 /// The connections to one target. Opens none before the first request; dropping it ends them all.
 pub(crate) struct Pool(Arc<Shared>);
 
+/// What a request does while there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWay {
+    /// It waits for one, as long as it may take.
+    Wait,
+    /// It waits for the next try at one, and gives up if that fails: it can wait elsewhere.
+    GiveUp,
+}
+
 /// How far a request has come, which decides what running out of time means.
 enum Stage {
     Unsent,
@@ -78,9 +87,10 @@ impl Pool {
         head: impl Fn() -> Request<()>,
         body: &Bytes,
         deadline: Instant,
+        no_way: NoWay,
     ) -> Result<Response, TransportError> {
         let mut stage = Stage::Unsent;
-        let result = timeout_at(deadline, self.exchange(head, body, &mut stage)).await;
+        let result = timeout_at(deadline, self.exchange(head, body, no_way, &mut stage)).await;
         match (result, stage) {
             (Ok(Ok(response)), _) => Ok(response),
             (_, Stage::Accepted(headers)) => Ok(Response { status: StatusCode::OK, headers, body: Bytes::new() }),
@@ -99,11 +109,12 @@ impl Pool {
         &self,
         head: impl Fn() -> Request<()>,
         body: &Bytes,
+        no_way: NoWay,
         stage: &mut Stage,
     ) -> Result<Response, Trouble> {
         let mut replays = 0;
         loop {
-            let lease = self.0.lease().await?;
+            let lease = self.0.lease(no_way).await?;
             let trouble = match send(&lease, head(), body) {
                 Ok(answer) => {
                     *stage = Stage::Sent(lease.silence());

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::NoWay;
 use super::connect::{ConnectError, Target};
 use super::connection::{Driver, Ended, ORDERLY, Report, handshake};
 use super::slots::{Id, Slots, Tuning};
@@ -41,7 +42,13 @@ pub(super) struct Silence {
     since: Instant,
 }
 
-type Books = Slots<Arc<Member>, oneshot::Sender<Lease>>;
+/// Who waits for a stream.
+struct Waiter {
+    no_way: NoWay,
+    answer: oneshot::Sender<Result<Lease, Trouble>>,
+}
+
+type Books = Slots<Arc<Member>, Waiter>;
 
 pub(super) struct Shared {
     target: Target,
@@ -78,8 +85,9 @@ impl Shared {
         self.books().why_none()
     }
 
-    /// Waits for a stream, behind those who came before. Dropping the future leaves the queue.
-    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, Trouble> {
+    /// Waits for a stream, behind those who came before; with [`NoWay::GiveUp`] no longer than until the next try at a connection
+    /// has failed. Dropping the future leaves the queue.
+    pub(super) async fn lease(self: &Arc<Self>, no_way: NoWay) -> Result<Lease, Trouble> {
         let (id, lease) = {
             let mut books = self.books();
             if books.is_closed() {
@@ -88,13 +96,13 @@ impl Shared {
             if let Some((_, member)) = books.take() {
                 return Ok(self.lease_of(member));
             }
-            let (sender, receiver) = oneshot::channel();
-            let id = books.wait(sender);
+            let (answer, receiver) = oneshot::channel();
+            let id = books.wait(Waiter { no_way, answer });
             self.open_if_wanted(&mut books);
             (id, receiver)
         };
         let _place = Place { shared: self, id };
-        lease.await.map_err(|_| Trouble::Closed)
+        lease.await.unwrap_or(Err(Trouble::Closed))
     }
 
     fn lease_of(self: &Arc<Self>, member: Arc<Member>) -> Lease {
@@ -107,7 +115,7 @@ impl Shared {
             && let Some((id, member)) = books.take()
             && let Some(waiter) = books.next_waiter()
         {
-            if let Err(mut unwanted) = waiter.send(self.lease_of(member)) {
+            if let Err(Ok(mut unwanted)) = waiter.answer.send(Ok(self.lease_of(member))) {
                 // Its caller is leaving. Dropping the lease here would ask for the lock that we hold.
                 unwanted.member = None;
                 books.release(id);
@@ -156,7 +164,15 @@ impl Shared {
                 detail = error.detail,
                 "cannot connect"
             );
-            self.books().failed(error.trouble, Instant::now(), fastrand::f64());
+            let disappointed = {
+                let mut books = self.books();
+                books.failed(error.trouble, Instant::now(), fastrand::f64());
+                books.disappointed(|waiter| waiter.no_way == NoWay::GiveUp)
+            };
+            for waiter in disappointed {
+                // Who has left needs no answer.
+                let _ = waiter.answer.send(Err(error.trouble));
+            }
         }
     }
 

@@ -127,6 +127,17 @@ impl<C: Clone, W> Slots<C, W> {
         self.waiting.pop_front().map(|(_, waiter)| waiter)
     }
 
+    /// Those who have given up with the last try at a connection. Nobody has, while there is one: they wait for a stream then.
+    pub(super) fn disappointed(&mut self, has_given_up: impl Fn(&W) -> bool) -> Vec<W> {
+        if !self.open.is_empty() {
+            return Vec::new();
+        }
+        let (gone, left) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, waiter)| has_given_up(waiter));
+        self.waiting = left;
+        let gone: VecDeque<(Id, W)> = gone;
+        gone.into_iter().map(|(_, waiter)| waiter).collect()
+    }
+
     /// Leaves the queue, if still in it. Who gives up has mostly waited longest, so this looks near the front.
     pub(super) fn give_up(&mut self, id: Id) {
         if let Ok(index) = self.waiting.binary_search_by_key(&id, |(id, _)| *id) {

@@ -172,7 +172,7 @@ async fn send(pool: &Pool, body: impl ToString) -> Result<u16, TransportError> {
 
 async fn send_before(pool: &Pool, body: impl ToString, within: Duration) -> Result<u16, TransportError> {
     let body = Bytes::from(body.to_string());
-    pool.request(head, &body, Instant::now() + within).await.map(|response| response.status.as_u16())
+    pool.request(head, &body, Instant::now() + within, NoWay::Wait).await.map(|response| response.status.as_u16())
 }
 
 /// Opens a connection and has one request answered over it.
@@ -448,7 +448,7 @@ async fn a_body_is_read_to_its_bound_and_no_further() {
         link
     };
     let body = Bytes::from_static(b"x");
-    let (response, _link) = tokio::join!(pool.request(head, &body, Instant::now() + LONG), serve);
+    let (response, _link) = tokio::join!(pool.request(head, &body, Instant::now() + LONG, NoWay::Wait), serve);
     assert_eq!(response.unwrap().body.len(), MAX_BODY);
 }
 
@@ -528,6 +528,24 @@ async fn callers_wait_out_a_refused_connection_and_are_told_of_it() {
     let peer = Peer { listener, acceptor, certificate, url };
     let result = send_before(&peer.pool(1), "x", Duration::from_secs(1)).await;
     assert_eq!(result, failed(Trouble::ConnectRefused, true));
+}
+
+#[tokio::test]
+async fn who_can_wait_elsewhere_is_told_at_once_that_there_is_no_way_and_the_others_wait_on() {
+    let Peer { listener, acceptor, certificate, url } = peer().await;
+    drop(listener);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = Peer { listener, acceptor, certificate, url };
+    let pool = peer.pool(1);
+    let waits = send(&pool, "x");
+    tokio::pin!(waits);
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    for _ in 0..3 {
+        let body = Bytes::from_static(b"x");
+        let result = pool.request(head, &body, Instant::now() + LONG, NoWay::GiveUp).await;
+        assert_eq!(result.map(|response| response.status.as_u16()), failed(Trouble::ConnectRefused, true));
+    }
+    assert!(futures_util::poll!(&mut waits).is_pending());
 }
 
 async fn why_not(target: &Target, peer: &Peer) -> Trouble {
