@@ -89,7 +89,7 @@ fn write_section(toml: &mut String, section: &Section, directory: &Path, before:
         let Some(entry) = section.entries.get(key.name) else { continue };
         let value = value(&entry.given, matches!(key.kind, Kind::File), directory);
         let _ = writeln!(toml, "{before}{} = {value}", key.name);
-        for line in note(name, key.name, &entry.given) {
+        for line in note(name, key.name) {
             let _ = writeln!(toml, "{before}# {line}");
         }
     }
@@ -124,7 +124,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// What to think about beside a value.
-fn note(group: &str, key: &str, given: &Given) -> &'static [&'static str] {
+fn note(group: &str, key: &str) -> &'static [&'static str] {
     match (group, key) {
         ("", "compatibility") => &[
             "compatibility = \"improved\" cuts texts between characters, fits payloads to the provider's limit instead of",

@@ -9,7 +9,7 @@ use super::log::{Subject, bounded};
 use crate::clock::Clock;
 use crate::outcome::Reason;
 
-/// Entries kept: as many as a person reads. Each holds at most three texts of 64 bytes and one of [`TEXT_BYTES`], so one
+/// Entries kept: as many as a person reads. Each holds at most three texts of 64 bytes and one of `TEXT_BYTES`, so one
 /// list takes less than 16 KiB.
 pub const MOST: usize = 20;
 
