@@ -2,13 +2,13 @@
 //! are not, while most of a target's pushes end in them: then it is the relay that is wrong, and a chat server that is told
 //! to forget its tokens forgets a whole fleet of phones. Decides; tells nobody.
 //!
-//! A push that is delivered pays two loads and an addition. Only a withheld removal, and what comes while removals are
+//! A push that is delivered pays three loads and an addition. Only a withheld removal, and what comes while removals are
 //! withheld, takes a lock.
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ use crate::outcome::{Attempt, Reason, Verdict};
 pub struct RemovalGuardSettings {
     /// Only if there were more ambiguous ones than this in the window …
     pub count: u32,
-    /// … and they are more than so many per cent of all that was delivered or removed.
+    /// … and they are more than so many per cent of all that was delivered or removed, or more than `count` came one after the
+    /// other: a busy target has delivered so much that their share would rise for minutes first.
     pub share_percent: u32,
     /// How far back is looked, at most an hour. It slides by tenths.
     pub window: Duration,
@@ -35,6 +36,8 @@ pub struct RemovalGuard {
     delivered: Window,
     clear: Window,
     ambiguous: Window,
+    /// Ambiguous ones since the provider last took a push, or called a token dead in a word that means nothing else.
+    in_a_row: AtomicU64,
     /// Mirrors whether `episode` is there; written under its lock only.
     active: AtomicBool,
     episode: Mutex<Option<Episode>>,
@@ -110,18 +113,25 @@ impl RemovalGuard {
         let window = || Window::new(settings.window, now);
         let (delivered, clear, ambiguous) = (window(), window(), window());
         let (active, episode) = (AtomicBool::new(false), Mutex::new(None));
-        Self { settings, delivered, clear, ambiguous, active, episode }
+        Self { settings, delivered, clear, ambiguous, in_a_row: AtomicU64::new(0), active, episode }
     }
 
     /// Rules on the last attempt of a notification. Each one is to be asked about once.
     pub fn decide(&self, attempt: &Attempt, now: Instant) -> (Ruling, Turn) {
         match attempt.verdict {
-            Verdict::Delivered => self.delivered.add(now),
+            Verdict::Delivered => {
+                self.delivered.add(now);
+                self.interrupt();
+            }
             // One that was found before, and is only told now, was counted then.
-            Verdict::Remove { ambiguous: false, .. } if attempt.answered => self.clear.add(now),
+            Verdict::Remove { ambiguous: false, .. } if attempt.answered => {
+                self.clear.add(now);
+                self.interrupt();
+            }
             // What the provider was never asked says nothing about what it knows us as.
             Verdict::Remove { ambiguous: true, reason } if attempt.answered => {
                 self.ambiguous.add(now);
+                self.in_a_row.fetch_add(1, Ordering::Relaxed);
                 if let withheld @ Ruling::Withheld { .. } = self.ruling(now) {
                     return (withheld, self.withhold(reason, now));
                 }
@@ -130,6 +140,13 @@ impl RemovalGuard {
         }
         let turn = if self.active.load(Ordering::Relaxed) { self.end(now) } else { Turn::None };
         (Ruling::Stands, turn)
+    }
+
+    /// The provider knows a token of ours. A target that is well pays one load.
+    fn interrupt(&self) {
+        if self.in_a_row.load(Ordering::Relaxed) != 0 {
+            self.in_a_row.store(0, Ordering::Relaxed);
+        }
     }
 
     /// For metrics and probes.
@@ -149,7 +166,8 @@ impl RemovalGuard {
         let (ambiguous, decided) = self.counts(now);
         let many = ambiguous > u64::from(self.settings.count);
         let most = ambiguous * 100 > decided * u64::from(self.settings.share_percent);
-        if many && most { Ruling::Withheld { ambiguous, decided } } else { Ruling::Stands }
+        let only = self.in_a_row.load(Ordering::Relaxed) > u64::from(self.settings.count);
+        if many && (most || only) { Ruling::Withheld { ambiguous, decided } } else { Ruling::Stands }
     }
 
     /// Ambiguous removals, and all that was decided.

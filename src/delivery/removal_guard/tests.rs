@@ -30,16 +30,30 @@ type Step = (u64, u32, Attempt, u64);
 fn each_course_of_verdicts_has_its_rulings() {
     let rejected = Attempt::answered(Verdict::Rejected { reason: "PayloadTooLarge" });
     let unasked = Attempt { answered: false, ..ambiguous() };
-    let table: [(&str, Vec<Step>); 16] = [
+    // A hundred ambiguous ones, with something else after each twenty: never more than the count in a row.
+    let hundred = |other: Attempt| {
+        vec![(1, 20, ambiguous(), 0), (1, 1, other, 0)].into_iter().cycle().take(10).collect::<Vec<_>>()
+    };
+    let table: [(&str, Vec<Step>); 18] = [
         ("a new relay with a wrong certificate", vec![(0, 20, ambiguous(), 0), (0, 80, ambiguous(), 80)]),
-        ("a healthy fleet", vec![(0, 1_000, DELIVERED, 0), (1, 200, ambiguous(), 0)]),
+        ("a healthy fleet", [vec![(0, 1_000, DELIVERED, 0)], hundred(DELIVERED), hundred(dead())].concat()),
+        ("a busy one whose topic is changed", vec![(0, 10_000, DELIVERED, 0), (1, 100, ambiguous(), 80)]),
+        ("one whose topic is mended", {
+            vec![(0, 10_000, DELIVERED, 0), (1, 100, ambiguous(), 80), (2, 1, DELIVERED, 0), (2, 20, ambiguous(), 0)]
+        }),
         ("a thousand dead phones", vec![(0, 1_000, dead(), 0)]),
         ("dead phones are dead, whatever else goes on", vec![(0, 100, ambiguous(), 80), (1, 100, dead(), 0)]),
         ("exactly the count", vec![(0, 20, ambiguous(), 0)]),
         ("one above the count", vec![(0, 21, ambiguous(), 1)]),
-        ("many, exactly half", vec![(0, 100, DELIVERED, 0), (1, 100, ambiguous(), 0)]),
-        ("many, one above half", vec![(0, 100, DELIVERED, 0), (1, 101, ambiguous(), 1)]),
-        ("clear removals count as well", vec![(0, 100, dead(), 0), (1, 100, ambiguous(), 0), (1, 1, ambiguous(), 1)]),
+        ("many, exactly half", [vec![(0, 96, DELIVERED, 0)], hundred(DELIVERED)].concat()),
+        (
+            "many, one above half",
+            [vec![(0, 96, DELIVERED, 0)], hundred(DELIVERED), vec![(1, 2, ambiguous(), 1)]].concat(),
+        ),
+        (
+            "clear removals count as well",
+            [vec![(0, 96, dead(), 0)], hundred(dead()), vec![(1, 2, ambiguous(), 1)]].concat(),
+        ),
         ("what decides nothing does not", vec![(0, 1_000, rejected, 0), (1, 21, ambiguous(), 1)]),
         ("what was never asked is not counted", vec![(0, 100, unasked, 0), (1, 20, ambiguous(), 0)]),
         ("a slow trickle", (0..100).map(|i| (i * 20, 1, ambiguous(), 0)).collect()),
@@ -139,23 +153,25 @@ fn it_ends_by_itself_when_the_window_has_passed() {
 
 proptest! {
     #[test]
-    fn a_removal_is_withheld_only_when_both_thresholds_are_exceeded(
+    fn a_removal_is_withheld_only_beyond_the_count_and_then_by_their_share_or_by_how_many_came_in_a_row(
         count in 0..30u32, share_percent in 0..=100u32, verdicts in proptest::collection::vec((0..5u8, 0..20u64), 1..300),
     ) {
         let start = Instant::now();
         let settings = RemovalGuardSettings { count, share_percent, window: 100 * SECOND };
         let guard = RemovalGuard::new(settings, start);
         let mut seen: Vec<(u64, bool)> = Vec::new();
-        let mut second = 0;
+        let (mut second, mut in_a_row) = (0, 0);
         for (verdict, pause) in verdicts {
             second += pause;
             let attempt = match verdict { 0..3 => ambiguous(), 3 => DELIVERED, _ => dead() };
             seen.push((second, verdict < 3));
+            in_a_row = if verdict < 3 { in_a_row + 1 } else { 0 };
             let (ruling, _) = guard.decide(&attempt, start + Duration::from_secs(second));
             // By hand: what lies in this part of ten seconds and the nine before.
             let inside: Vec<bool> = seen.iter().filter(|(at, _)| second / 10 - at / 10 < 10).map(|(_, is)| *is).collect();
             let (of_them, all) = (inside.iter().filter(|is| **is).count() as u64, inside.len() as u64);
-            let exceeded = of_them > u64::from(count) && of_them * 100 > all * u64::from(share_percent);
+            let exceeded = of_them > u64::from(count)
+                && (of_them * 100 > all * u64::from(share_percent) || in_a_row > u64::from(count));
             let expected = if verdict < 3 && exceeded {
                 Ruling::Withheld { ambiguous: of_them, decided: all }
             } else {
