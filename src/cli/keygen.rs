@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use super::Failure;
+use super::{Failure, demo};
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::WebhookSigningKey;
 use crate::cli::output::print;
@@ -122,6 +122,7 @@ impl Keygen {
         let script = script
             .replace("@RELAY@", self.url.as_str().trim_end_matches('/'))
             .replace("@SERVER_ID@", &self.server_id)
+            .replace("@DEVICE@", demo::DEVICES[0].1)
             .replace("@KEY@", key);
         Some(Private::new(script))
     }
@@ -150,8 +151,9 @@ impl Keygen {
     /// How to send one push with a key in this file.
     fn send_command(&self, key: &Path) -> String {
         format!(
-            "pushrelay send --url {} --platform apple_rn-v2 --token TOKEN --server-id {} --key {}\n",
+            "pushrelay send --url {} --platform apple_rn-v2 --token {} --server-id {} --key {}\n",
             self.url,
+            demo::DEVICES[0].1,
             self.server_id,
             key.display()
         )
@@ -170,7 +172,7 @@ impl Keygen {
             None => format!("## An example\n\n{}", self.send_command(Path::new(file))),
         };
         Private::new(format!(
-            "## The relay: into pushrelay.toml\n\n{}\n## The chat server: {what}, to be kept as {file} (mode 0600)\n\n\
+            "## The relay: into pushrelay.toml, and restart it; or into a file of servers.d, which needs no restart\n\n{}\n## The chat server: {what}, to be kept as {file} (mode 0600)\n\n\
              {private}\n\n{}\n{example}",
             self.server(made).expose(),
             self.instructions(),
@@ -196,7 +198,7 @@ impl Keygen {
         let private = path(self.kind.private_file());
         let secret_too = if self.kind == Kind::Webhook { "; it holds the secret, too" } else { "" };
         let mut lines = vec![
-            (path(SERVER_FILE), format!("for the relay: append it to pushrelay.toml{secret_too}")),
+            (path(SERVER_FILE), format!("for the relay{secret_too}")),
             (private.clone(), format!("for the chat server: {}", self.kind.private_half())),
         ];
         let example = if self.kind == Kind::Mattermost {
@@ -212,7 +214,22 @@ impl Keygen {
             Kind::Webhook => String::new(),
             Kind::WebhookEd25519 | Kind::Mattermost => format!("\nPublic half: {}\n", made.relay.expose()),
         };
-        format!("Written, for your eyes only:\n{lines}{public}\n{}\nTo try it:\n  {example}", self.instructions())
+        format!(
+            "Written, for your eyes only:\n{lines}{public}\n{instructions}\nNext:\n\
+             \x20 1. Append {server} to the relay's pushrelay.toml and restart the relay. Or copy it\n\
+             \x20    into the directory of chat servers, which needs no restart, as a file that the relay may read:\n\
+             \x20      cp {server} /etc/pushrelay/servers.d/{id}.toml\n\
+             \x20 2. Send one, to a phone of `pushrelay dev` or `pushrelay simulate`{other}:\n\
+             \x20      {example}",
+            instructions = self.instructions(),
+            server = path(SERVER_FILE),
+            id = self.server_id,
+            other = if self.kind == Kind::Mattermost {
+                "; --token names another"
+            } else {
+                "; RELAY_URL, TARGET\n     and DEVICE in the environment name others"
+            },
+        )
     }
 }
 
@@ -329,6 +346,7 @@ mod tests {
             assert!(page.expose().contains(made.private.expose().trim_end()), "{kind:?}");
             assert!(page.expose().contains("https://push.example.com"), "{kind:?}");
             assert!(!page.expose().contains('@'), "something was not filled in: {kind:?}");
+            assert!(page.expose().contains(demo::DEVICES[0].1), "it can be tried as it is: {kind:?}");
         }
     }
 
@@ -344,6 +362,9 @@ mod tests {
             let printed = keygen.where_it_is(&made, &folder);
             let secret = made.private.expose().lines().find(|line| !line.starts_with('-')).unwrap();
             assert!(!printed.contains(secret), "{kind:?}");
+            let steps =
+                ["pushrelay.toml and restart", "servers.d/chat-1.toml", "Send one"].map(|step| printed.find(step));
+            assert!(steps.is_sorted() && steps[0].is_some(), "{printed}");
             assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
             let mut files = 0;
             for entry in fs::read_dir(&folder).unwrap() {

@@ -15,6 +15,8 @@ async fn a_full_run_prints_no_token_no_text_and_no_key() {
     let stage = Stage::set("[log]\nfilter = \"trace\"\nformat = \"json\"").await;
     let mut relay = stage.serve();
     let address = relay.address();
+    let page = relay.wait_for("there is a status page");
+    assert!(page.contains(&format!("http://{address}/status")), "{page}");
 
     let apple = apple_token(0xcafe_f00d);
     let android = "canary-android-token";
