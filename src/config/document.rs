@@ -260,7 +260,8 @@ pub(super) fn only_section<'t>(mut table: DeTable<'t>, group: &str) -> DeTable<'
     let found = table.iter_mut().find(|(name, _)| is_alone && name.get_ref() == group);
     if let Some((_, sections)) = found
         && let DeValue::Array(sections) = sections.get_mut()
-        && let [section] = sections.as_mut_slice()
+        && sections.len() == 1
+        && let Some(section) = sections.iter_mut().next()
         && let DeValue::Table(section) = section.get_mut()
     {
         return std::mem::take(section);

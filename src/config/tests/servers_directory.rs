@@ -108,7 +108,10 @@ fn each_file_is_a_server_named_after_it() {
 #[test]
 fn a_file_may_be_the_one_server_table_of_a_configuration() {
     let stage = Stage::new();
-    stage.put("a.toml", "# As `pushrelay keygen` writes it.\n[[server]]\nid = \"a-id\"\nname = \"A\"\nkeys = [\"KEY\"]\n");
+    stage.put(
+        "a.toml",
+        "# As `pushrelay keygen` writes it.\n[[server]]\nid = \"a-id\"\nname = \"A\"\nkeys = [\"KEY\"]\n",
+    );
     assert_eq!(stage.problems(FIXED), Vec::<String>::new());
     for wrong in ["id = \"a\"\n[[server]]\nkeys = [\"KEY\"]\n", "[server]\nid = \"a\"\nkeys = [\"KEY\"]\n"] {
         stage.put("a.toml", wrong);
