@@ -285,6 +285,12 @@ impl App {
         })
     }
 
+    /// Has everything read again when this is asked, which may have been made before there was a relay.
+    #[must_use]
+    pub fn reloaded_by(self, reload: Reload) -> Self {
+        Self { reload, ..self }
+    }
+
     /// For whoever is told to read chat servers and credentials again.
     pub fn reload(&self) -> Reload {
         self.reload.clone()
