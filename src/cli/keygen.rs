@@ -57,7 +57,7 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "ID", default_value = "my-chat", value_parser = server_id)]
     server_id: String,
     /// Where the relay will be reached, for the example.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = relay_url)]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = super::http_url)]
     url: Url,
     /// Write files (mode 0600) into this directory instead of printing; existing files are never overwritten.
     #[arg(long, value_name = "DIR")]
@@ -78,15 +78,6 @@ fn server_id(text: &str) -> Result<String, String> {
         return Err(format!("1 to {MAX_SERVER_ID} letters, digits, `-`, `_` or `.` are allowed"));
     }
     Ok(text.to_owned())
-}
-
-/// An address that can stand in a script as it is: other schemes than these leave quotes unescaped.
-fn relay_url(text: &str) -> Result<Url, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(_) => Err("an address with http:// or https:// is needed".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 impl Keygen {
@@ -310,6 +301,7 @@ fn write_files(folder: &Path, files: &[(&str, Private)]) -> Result<(), Failure> 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::http_url;
     use super::*;
     use crate::admission::key::VerifyingKey;
     use crate::admission::webhook::{WebhookKey, check, signing::sign};
@@ -400,10 +392,10 @@ mod tests {
             assert!(server_id(id).is_err(), "{id:?}");
         }
         for url in ["http://127.0.0.1:8066", "https://push.example.com/relay?\"", "http://[::1]/\"\\"] {
-            assert!(!relay_url(url).unwrap().as_str().contains(['"', '\\']), "{url}");
+            assert!(!http_url(url).unwrap().as_str().contains(['"', '\\']), "{url}");
         }
         for url in ["x:\"", "push.example.com", "file:///tmp", ""] {
-            assert!(relay_url(url).is_err(), "{url}");
+            assert!(http_url(url).is_err(), "{url}");
         }
     }
 }

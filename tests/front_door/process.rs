@@ -163,6 +163,7 @@ async fn dev_sends_a_push_to_each_target_and_prints_a_curl_that_works() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), r#"{"status":"OK"}"#, "{curl}");
 
     // It is no end of it.
+    dev.wait_for("removes the made-up credentials");
     dev.signal("HUP");
     dev.wait_for("SIGHUP: chat servers and credentials are read again");
     let lines = dev.seen.clone();

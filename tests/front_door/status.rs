@@ -105,7 +105,7 @@ async fn it_shows_what_was_sent_and_what_became_of_it() {
     for words in [
         "Version 0.1.0",
         "4 since the start",
-        "s, 1 since the start",
+        "s, 2 since the start",
         "apple_rn 3 of 3",
         "android_rn 1 of 1",
         &format!("{SERVER} Chat One 5 –"),
