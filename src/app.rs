@@ -211,6 +211,9 @@ struct Summary {
     left_out: Option<usize>,
     servers: usize,
     auth: &'static str,
+    has_status_page: bool,
+    /// Of what operators ask for: TLS is for the chat servers' address only.
+    ops_scheme: &'static str,
 }
 
 impl App {
@@ -252,6 +255,12 @@ impl App {
             left_out: (!left_out.is_empty()).then_some(left_out.len()),
             servers: settings.admission.servers.len(),
             auth: settings.admission.mode.as_str(),
+            has_status_page: settings.http.status.is_some(),
+            ops_scheme: if settings.http.tls.is_some() && settings.http.ops_listen.is_none() {
+                "https"
+            } else {
+                "http"
+            },
         };
         let relay = Relay::new(
             senders,
@@ -317,6 +326,12 @@ impl App {
         })
     }
 
+    /// Has everything read again when this is asked, which may have been made before there was a relay.
+    #[must_use]
+    pub fn reloaded_by(self, reload: Reload) -> Self {
+        Self { reload, ..self }
+    }
+
     /// For whoever is told to read chat servers and credentials again.
     pub fn reload(&self) -> Reload {
         self.reload.clone()
@@ -325,13 +340,23 @@ impl App {
     /// Serves until told to stop, then finishes what runs. Ends when the last request is answered or the shutdown is
     /// forced.
     pub async fn run(self, listeners: Listeners) {
-        let Summary { targets, left_out, servers, auth } = self.summary;
+        let Summary { targets, left_out, servers, auth, has_status_page, ops_scheme } = self.summary;
         // A bound socket always knows its address; an empty one in the log would harm nobody.
         let shown =
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         let address = shown(&listeners.ingest);
         let ops = listeners.ops.as_ref().map(shown);
         tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
+        let ops = ops.as_ref().unwrap_or(&address);
+        if has_status_page {
+            tracing::info!(url = %format_args!("{ops_scheme}://{ops}/status"), "there is a status page");
+        } else {
+            tracing::info!(
+                remedy =
+                    "status.enabled = true (PUSHRELAY_STATUS__ENABLED=true) or a password in [status] puts it there",
+                "there is no status page: it was switched off, or not asked for at an address that others may reach"
+            );
+        }
         let Reload { servers, credentials } = self.reload;
         tokio::spawn(servers::follow(self.servers_directory, self.admission, servers, self.shutdown.clone()));
         tokio::spawn(credentials::follow(self.credentials, credentials, self.shutdown.clone()));

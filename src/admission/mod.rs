@@ -280,7 +280,7 @@ impl Admission {
         }
         let id = server_id.and_then(ServerId::new).ok_or(Refusal::MissingServer)?;
         let servers = self.registry.load();
-        let server = servers.get(&id).ok_or(Refusal::UnknownServer)?;
+        let server = servers.get(&id).ok_or(Refusal::UnknownSender)?;
         if server.is_certified_by(caller.certificate) {
             server.may_sign(Scheme::Certificate)?;
             return Ok(Arc::clone(server));

@@ -13,6 +13,11 @@ pub enum Refusal {
         "this server is not registered with the relay: its operator adds a [[server]] with the server_id sent here"
     )]
     UnknownServer,
+    /// The same of a request that names its sender in a header.
+    #[error(
+        "this server is not registered with the relay: its operator adds a [[server]] whose `id` is what the header pushrelay-server says"
+    )]
+    UnknownSender,
     /// Registered, and switched off.
     #[error("this server is disabled at the relay: ask its operator (`disabled` in the server's entry)")]
     ServerDisabled,
@@ -40,7 +45,7 @@ pub enum Refusal {
         until: u64,
     },
     /// Nothing says who signs.
-    #[error("the header pushrelay-server is missing: it holds the server_id that the relay knows the sender by")]
+    #[error("the header pushrelay-server is missing: it holds the `id` of the sender's [[server]] at the relay")]
     MissingServer,
     /// Not signed as Standard Webhooks ask.
     #[error(
@@ -124,7 +129,7 @@ impl Refusal {
     /// For metrics and logs: a fixed word.
     pub fn label(self) -> &'static str {
         match self {
-            Self::UnknownServer => "unknown_server",
+            Self::UnknownServer | Self::UnknownSender => "unknown_server",
             Self::ServerDisabled => "server_disabled",
             Self::SchemeNotAllowed => "scheme_not_allowed",
             Self::MissingSignature => "missing_signature",
@@ -153,6 +158,7 @@ impl Refusal {
     pub fn kind(self) -> RefusalKind {
         match self {
             Self::UnknownServer
+            | Self::UnknownSender
             | Self::MissingSignature
             | Self::MalformedSignature
             | Self::WrongAlgorithm

@@ -1,4 +1,4 @@
-//! A complete demonstration set: generated credentials, a registered chat server, and the relay's configuration for a
+//! A complete demonstration set: generated credentials, a registered chat server and a registered program, and the relay's configuration for a
 //! simulator. Everything in it is made up and worth nothing outside that simulator.
 
 use std::fs;
@@ -9,10 +9,17 @@ use std::path::Path;
 
 use super::Failure;
 use crate::admission::signing::SigningKey;
+use crate::admission::webhook::signing::WebhookSigningKey;
 use crate::simulator::{Credentials, Simulator};
 
 /// The demonstration chat server's id.
 pub(super) const SERVER_ID: &str = "demo-server";
+
+/// The demonstration program's id: it signs as Standard Webhooks say.
+pub(super) const PROGRAM_ID: &str = "demo-program";
+
+/// The program's secret, in the folder.
+pub(super) const PROGRAM_SECRET: &str = "webhook.secret";
 
 /// The relay's configuration, in the folder.
 pub(super) const CONFIGURATION: &str = "pushrelay.toml";
@@ -23,24 +30,40 @@ pub(super) const DEVICES: [(&str, &str); 2] = [
     ("android_rn", "demo-android-phone"),
 ];
 
+/// The two that may send.
+pub(super) struct Senders {
+    /// Signs as Mattermost does.
+    pub(super) server: SigningKey,
+    /// Signs requests as a whole.
+    pub(super) program: WebhookSigningKey,
+}
+
+impl Senders {
+    /// With keys of their own.
+    pub(super) fn generate() -> Self {
+        Self { server: SigningKey::generate(), program: WebhookSigningKey::generate_symmetric() }
+    }
+}
+
 /// Writes the set. Files that exist are left alone, and that is an error, unless `overwrite` is set.
 pub(super) fn write(
     folder: &Path,
     credentials: &Credentials,
     simulator: &Simulator,
-    server: &SigningKey,
+    senders: &Senders,
     listen: SocketAddr,
     overwrite: bool,
 ) -> Result<(), Failure> {
     fs::create_dir_all(folder)
         .map_err(|error| Failure::running(format!("cannot make the folder {}: {error}", folder.display())))?;
-    let configuration = configuration(credentials, simulator, server, listen);
+    let configuration = configuration(credentials, simulator, senders, listen);
     let files = [
         ("ca.pem", &credentials.authority_pem),
         ("AuthKey.p8", &credentials.p8_pem),
         ("client.pem", &credentials.client_certificate_pem),
         ("service-account.json", &credentials.service_account_json(simulator.token_uri())),
-        ("server.pem", &server.to_pem()),
+        ("server.pem", &senders.server.to_pem()),
+        (PROGRAM_SECRET, &format!("{}\n", senders.program.text().expose())),
         (CONFIGURATION, &configuration),
     ];
     for (name, text) in files {
@@ -63,15 +86,22 @@ pub(super) fn write(
     Ok(())
 }
 
-fn configuration(credentials: &Credentials, simulator: &Simulator, server: &SigningKey, listen: SocketAddr) -> String {
+fn configuration(credentials: &Credentials, simulator: &Simulator, senders: &Senders, listen: SocketAddr) -> String {
     format!(
         r#"# A relay in front of `pushrelay simulate`. Every credential beside this file is made up.
 listen = "{listen}"
+# The queue and what `pushrelay trace` tells.
+data_dir = "data"
 
 [[server]]
 id = "{SERVER_ID}"
 name = "Demonstration chat server"
 keys = ["{public_key}"]
+
+[[server]]
+id = "{PROGRAM_ID}"
+name = "Demonstration program"
+webhook_keys = ["{program_key}"]
 
 [[target]]
 name = "apple_rn"
@@ -92,7 +122,8 @@ endpoint = "https://localhost:{fcm}"
 ca_file = "ca.pem"
 proxy = "none"
 "#,
-        public_key = server.public_base64(),
+        public_key = senders.server.public_base64(),
+        program_key = senders.program.relay_text().expose(),
         topic = credentials.topic,
         key_id = credentials.key_id,
         team_id = credentials.team_id,

@@ -9,8 +9,7 @@ use url::Url;
 
 use super::send::{Push, post};
 use super::{Failure, demo, signals};
-use crate::admission::signing::SigningKey;
-use crate::app::{App, Listeners};
+use crate::app::{App, Listeners, Reload};
 use crate::cli::output::say;
 use crate::clock::Clock;
 use crate::config;
@@ -21,6 +20,9 @@ use crate::telemetry::log::{self, LogFormat, LogSettings};
 
 /// How long running work may take after Ctrl-C: a person is waiting.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the first push to each target is called.
+const FIRST: &str = "dev-first";
 
 /// See a push arrive: relay and simulators in one process, no account and no file needed.
 #[derive(Debug, Args)]
@@ -51,7 +53,8 @@ impl Dev {
     async fn show(self, dropped_lines: log::DroppedLines) -> Result<(), Failure> {
         let started = Instant::now();
         let shutdown = Shutdown::new();
-        signals::watch(&shutdown, STOP_DEADLINE)?;
+        let reload = Reload::default();
+        signals::watch_and_reload_at_a_terminal(&shutdown, STOP_DEADLINE, reload.clone())?;
 
         let credentials = Credentials::generate().map_err(Failure::running)?;
         let mut settings = SimulatorSettings::new(&credentials);
@@ -59,12 +62,13 @@ impl Dev {
         let simulator = Simulator::start(settings).await.map_err(|error| {
             Failure::running(format!("the simulator cannot start: {error}; try --inbox 127.0.0.1:0"))
         })?;
-        let server = SigningKey::generate();
+        let senders = demo::Senders::generate();
+        let server = &senders.server;
         let folder = tempfile::Builder::new()
             .prefix("pushrelay-dev-")
             .tempdir()
             .map_err(|error| Failure::running(format!("cannot make a temporary folder: {error}")))?;
-        demo::write(folder.path(), &credentials, &simulator, &server, self.listen, false)?;
+        demo::write(folder.path(), &credentials, &simulator, &senders, self.listen, false)?;
 
         let file = folder.path().join(demo::CONFIGURATION);
         // Not from the environment: the demonstration is the same for everybody.
@@ -75,6 +79,7 @@ impl Dev {
         let address = listeners.ingest.local_addr().map_err(Failure::running)?;
         let app =
             App::new(loaded.settings, &Clock::System, &shutdown, dropped_lines).map_err(Failure::configuration)?;
+        let app = app.reloaded_by(reload);
         let relay = tokio::spawn(app.run(listeners));
 
         let reach = if address.ip().is_loopback() { " on this machine only" } else { "" };
@@ -86,13 +91,13 @@ impl Dev {
         let url = Url::parse(&format!("http://{address}")).map_err(Failure::running)?;
         for (target, token) in demo::DEVICES {
             let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
-            let answer = post(&url, &push(target, &device, "dev-first").body(Some(&server)), None).await?;
+            let answer = post(&url, &push(target, &device, FIRST).body(Some(server)), None).await?;
             say(format_args!("A signed push to {target}: {answer}"))?;
         }
         say(format_args!("First pushes in the inbox {} ms after start.\n", started.elapsed().as_millis()))?;
         let (target, token) = demo::DEVICES[0];
         let device = DeviceToken::new(token).ok_or_else(|| Failure::running("an empty demonstration token"))?;
-        let body = push(target, &device, "dev-curl").body(Some(&server));
+        let body = push(target, &device, "dev-curl").body(Some(server));
         say(format_args!(
             "Send another, signed for this device and ack_id. The relay sends it once: a repeat wakes no phone again.\n"
         ))?;
@@ -103,6 +108,15 @@ impl Dev {
             demo::SERVER_ID,
             folder.path().join("server.pem").display()
         ))?;
+        say(format_args!("Or send as a program does, with what docs/api.md describes; from the source's folder:\n"))?;
+        say(format_args!(
+            "RELAY_URL=http://{address} WEBHOOK_SECRET={} SERVER={} TARGET={target} DEVICE={token} docs/examples/notify.sh\n",
+            senders.program.text().expose(),
+            demo::PROGRAM_ID
+        ))?;
+        say(format_args!("What became of the first, and what waits for a provider:\n"))?;
+        say(format_args!("pushrelay trace {FIRST} --config {}", file.display()))?;
+        say(format_args!("pushrelay queue list --config {}\n", file.display()))?;
         say("Ctrl-C stops everything and removes the made-up credentials.")?;
 
         shutdown.begun().await;

@@ -46,7 +46,7 @@ In a Dockerfile:
   HEALTHCHECK CMD [\"/usr/local/bin/pushrelay\", \"health\"]")]
 pub(super) struct Health {
     /// The relay's address, instead of the one that the configuration says; /healthz is asked behind it.
-    #[arg(long, value_name = "URL", value_parser = url)]
+    #[arg(long, value_name = "URL", value_parser = super::http_url)]
     url: Option<Url>,
     /// The relay's configuration; without one, the environment says it all.
     #[arg(long, short, value_name = "FILE", env = "PUSHRELAY_CONFIG", hide_env_values = true)]
@@ -57,14 +57,6 @@ pub(super) struct Health {
     /// The longest wait for the answer, connecting included.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = timeout)]
     timeout: Duration,
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(_) => Err("write it with http:// or https://".to_owned()),
-        Err(error) => Err(format!("{error}; write for example http://127.0.0.1:8066")),
-    }
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

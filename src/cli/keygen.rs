@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use super::Failure;
+use super::{Failure, demo};
 use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::WebhookSigningKey;
 use crate::cli::output::print;
@@ -57,7 +57,7 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "ID", default_value = "my-chat", value_parser = server_id)]
     server_id: String,
     /// Where the relay will be reached, for the example.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = relay_url)]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = super::http_url)]
     url: Url,
     /// Write files (mode 0600) into this directory instead of printing; existing files are never overwritten.
     #[arg(long, value_name = "DIR")]
@@ -78,15 +78,6 @@ fn server_id(text: &str) -> Result<String, String> {
         return Err(format!("1 to {MAX_SERVER_ID} letters, digits, `-`, `_` or `.` are allowed"));
     }
     Ok(text.to_owned())
-}
-
-/// An address that can stand in a script as it is: other schemes than these leave quotes unescaped.
-fn relay_url(text: &str) -> Result<Url, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(_) => Err("an address with http:// or https:// is needed".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 impl Keygen {
@@ -122,6 +113,7 @@ impl Keygen {
         let script = script
             .replace("@RELAY@", self.url.as_str().trim_end_matches('/'))
             .replace("@SERVER_ID@", &self.server_id)
+            .replace("@DEVICE@", demo::DEVICES[0].1)
             .replace("@KEY@", key);
         Some(Private::new(script))
     }
@@ -150,8 +142,9 @@ impl Keygen {
     /// How to send one push with a key in this file.
     fn send_command(&self, key: &Path) -> String {
         format!(
-            "pushrelay send --url {} --platform apple_rn-v2 --token TOKEN --server-id {} --key {}\n",
+            "pushrelay send --url {} --platform apple_rn-v2 --token {} --server-id {} --key {}\n",
             self.url,
+            demo::DEVICES[0].1,
             self.server_id,
             key.display()
         )
@@ -170,7 +163,7 @@ impl Keygen {
             None => format!("## An example\n\n{}", self.send_command(Path::new(file))),
         };
         Private::new(format!(
-            "## The relay: into pushrelay.toml\n\n{}\n## The chat server: {what}, to be kept as {file} (mode 0600)\n\n\
+            "## The relay: into pushrelay.toml, and restart it; or into a file of servers.d, which needs no restart\n\n{}\n## The chat server: {what}, to be kept as {file} (mode 0600)\n\n\
              {private}\n\n{}\n{example}",
             self.server(made).expose(),
             self.instructions(),
@@ -196,7 +189,7 @@ impl Keygen {
         let private = path(self.kind.private_file());
         let secret_too = if self.kind == Kind::Webhook { "; it holds the secret, too" } else { "" };
         let mut lines = vec![
-            (path(SERVER_FILE), format!("for the relay: append it to pushrelay.toml{secret_too}")),
+            (path(SERVER_FILE), format!("for the relay{secret_too}")),
             (private.clone(), format!("for the chat server: {}", self.kind.private_half())),
         ];
         let example = if self.kind == Kind::Mattermost {
@@ -212,7 +205,22 @@ impl Keygen {
             Kind::Webhook => String::new(),
             Kind::WebhookEd25519 | Kind::Mattermost => format!("\nPublic half: {}\n", made.relay.expose()),
         };
-        format!("Written, for your eyes only:\n{lines}{public}\n{}\nTo try it:\n  {example}", self.instructions())
+        format!(
+            "Written, for your eyes only:\n{lines}{public}\n{instructions}\nNext:\n\
+             \x20 1. Append {server} to the relay's pushrelay.toml and restart the relay. Or copy it\n\
+             \x20    into the directory of chat servers, which needs no restart, as a file that the relay may read:\n\
+             \x20      cp {server} /etc/pushrelay/servers.d/{id}.toml\n\
+             \x20 2. Send one, to a phone of `pushrelay dev` or `pushrelay simulate`{other}:\n\
+             \x20      {example}",
+            instructions = self.instructions(),
+            server = path(SERVER_FILE),
+            id = self.server_id,
+            other = if self.kind == Kind::Mattermost {
+                "; --token names another"
+            } else {
+                "; RELAY_URL, TARGET\n     and DEVICE in the environment name others"
+            },
+        )
     }
 }
 
@@ -293,6 +301,7 @@ fn write_files(folder: &Path, files: &[(&str, Private)]) -> Result<(), Failure> 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::http_url;
     use super::*;
     use crate::admission::key::VerifyingKey;
     use crate::admission::webhook::{WebhookKey, check, signing::sign};
@@ -329,6 +338,7 @@ mod tests {
             assert!(page.expose().contains(made.private.expose().trim_end()), "{kind:?}");
             assert!(page.expose().contains("https://push.example.com"), "{kind:?}");
             assert!(!page.expose().contains('@'), "something was not filled in: {kind:?}");
+            assert!(page.expose().contains(demo::DEVICES[0].1), "it can be tried as it is: {kind:?}");
         }
     }
 
@@ -344,6 +354,9 @@ mod tests {
             let printed = keygen.where_it_is(&made, &folder);
             let secret = made.private.expose().lines().find(|line| !line.starts_with('-')).unwrap();
             assert!(!printed.contains(secret), "{kind:?}");
+            let steps =
+                ["pushrelay.toml and restart", "servers.d/chat-1.toml", "Send one"].map(|step| printed.find(step));
+            assert!(steps.is_sorted() && steps[0].is_some(), "{printed}");
             assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
             let mut files = 0;
             for entry in fs::read_dir(&folder).unwrap() {
@@ -379,10 +392,10 @@ mod tests {
             assert!(server_id(id).is_err(), "{id:?}");
         }
         for url in ["http://127.0.0.1:8066", "https://push.example.com/relay?\"", "http://[::1]/\"\\"] {
-            assert!(!relay_url(url).unwrap().as_str().contains(['"', '\\']), "{url}");
+            assert!(!http_url(url).unwrap().as_str().contains(['"', '\\']), "{url}");
         }
         for url in ["x:\"", "push.example.com", "file:///tmp", ""] {
-            assert!(relay_url(url).is_err(), "{url}");
+            assert!(http_url(url).is_err(), "{url}");
         }
     }
 }

@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use url::Url;
 
 /// A push relay for self-hosted chat: takes signed notification requests and delivers them through Apple and Google.
 #[derive(Debug, Parser)]
@@ -164,6 +165,12 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// A relay's address, for `--url`. It can stand in a script as it is: other schemes than these leave quotes unescaped.
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "begin with http:// or https://, and a host: http://127.0.0.1:8066, for example".to_owned())
 }
 
 /// Runs a command's asynchronous part to its end.

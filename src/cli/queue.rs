@@ -229,10 +229,15 @@ impl Where {
             let known = KnownServers::of_configuration(self.config.as_deref(), std::env::vars_os())
                 .map_err(Failure::configuration)?;
             known.data_dir.ok_or_else(|| {
-                Failure::running(
-                    "it is not known where the queue is: name the configuration (--config FILE or PUSHRELAY_CONFIG) or \
-                     the relay's data directory (--data-dir DIR). A relay without `data_dir` has no queue",
-                )
+                Failure::running(match &self.config {
+                    Some(file) => format!(
+                        "{} has no `data_dir`, so this relay has no queue; --data-dir DIR names that of another",
+                        file.display()
+                    ),
+                    None => "it is not known where the queue is: name the configuration (--config FILE or \
+                             PUSHRELAY_CONFIG) or the relay's data directory (--data-dir DIR)"
+                        .to_owned(),
+                })
             })?
         };
         Inspector::open(&directory, Clock::System).map_err(Failure::running)
@@ -242,6 +247,22 @@ impl Where {
 impl Wanted {
     fn filter(&self, state: Option<State>) -> Filter {
         Filter { target: self.target.clone(), server: self.server.clone(), state }
+    }
+
+    /// What is said where nothing is listed.
+    fn nothing(&self, state: Option<State>) -> String {
+        let Self { target, server } = self;
+        if target.is_none() && server.is_none() && state.is_none() {
+            return "Nothing waits.".to_owned();
+        }
+        let mut which = state.map(|state| format!(" in the state {}", state.as_str())).unwrap_or_default();
+        if let Some(target) = target {
+            which += &format!(" for a target {target:?}");
+        }
+        if let Some(server) = server {
+            which += &format!(" from a server {server:?}");
+        }
+        format!("There are no entries{which}.")
     }
 
     /// Which entries are to be changed.
@@ -259,7 +280,7 @@ impl List {
             return say(format_args!("{:#}", Value::Array(entries.iter().map(as_json).collect())));
         }
         if entries.is_empty() {
-            return say("There are no such entries.");
+            return say(format_args!("{}", self.wanted.nothing(filter.state)));
         }
         print(listing(&entries, Clock::System.unix()))?;
         if entries.len() == self.limit {

@@ -35,7 +35,7 @@ Examples:
 Exit code 0 only if the relay answers OK.")]
 pub(super) struct Send {
     /// The relay's address.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8066", value_parser = super::http_url)]
     url: Url,
     /// Target and app version, such as apple_rn-v2 or android_rn-v2.
     #[arg(long, value_name = "NAME")]

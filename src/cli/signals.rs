@@ -1,25 +1,52 @@
 //! SIGTERM and SIGINT: the first asks for a soft stop, the second ends at once. SIGHUP has chat servers and credentials
-//! read again in `serve`, and counts as the other two elsewhere.
+//! read again in `serve`, and in `dev` unless the terminal is gone that it was started at; elsewhere it counts as the other two.
 
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use super::output::remark;
 use crate::app::Reload;
 use crate::shutdown::Shutdown;
 
 /// Listens from now on. The first signal begins the shutdown, which is forced by a second one or by the deadline.
 pub(super) fn watch(shutdown: &Shutdown, deadline: Duration) -> Result<(), Failure> {
-    listen(shutdown, deadline, None)
+    listen(shutdown, deadline, || true)
 }
 
 /// The same, but SIGHUP is for reading chat servers and credentials again.
 pub(super) fn watch_and_reload(shutdown: &Shutdown, deadline: Duration, reload: Reload) -> Result<(), Failure> {
-    listen(shutdown, deadline, Some(reload))
+    listen(shutdown, deadline, move || {
+        reload.ask();
+        false
+    })
 }
 
-fn listen(shutdown: &Shutdown, deadline: Duration, reload: Option<Reload>) -> Result<(), Failure> {
+/// The same for a command that a person watches: SIGHUP is also what a terminal says that is closed, and nobody watches then.
+pub(super) fn watch_and_reload_at_a_terminal(
+    shutdown: &Shutdown,
+    deadline: Duration,
+    reload: Reload,
+) -> Result<(), Failure> {
+    let at_a_terminal = stdout().is_terminal();
+    listen(shutdown, deadline, move || {
+        let is_gone = at_a_terminal && !stdout().is_terminal();
+        if !is_gone {
+            remark("SIGHUP: chat servers and credentials are read again; Ctrl-C stops");
+            reload.ask();
+        }
+        is_gone
+    })
+}
+
+/// `hung_up` is asked at each SIGHUP: whether it counts as the other two.
+fn listen(
+    shutdown: &Shutdown,
+    deadline: Duration,
+    hung_up: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<(), Failure> {
     let of = |kind| signal(kind).map_err(|error| Failure::running(format!("cannot listen for signals: {error}")));
     let mut terminate = of(SignalKind::terminate())?;
     let mut interrupt = of(SignalKind::interrupt())?;
@@ -32,9 +59,8 @@ fn listen(shutdown: &Shutdown, deadline: Duration, reload: Option<Reload>) -> Re
                 tokio::select! {
                     _ = terminate.recv() => return "SIGTERM",
                     _ = interrupt.recv() => return "SIGINT",
-                    _ = hangup.recv() => match &reload {
-                        Some(reload) => reload.ask(),
-                        None => return "SIGHUP",
+                    _ = hangup.recv() => if hung_up() {
+                        return "SIGHUP";
                     },
                 }
             }

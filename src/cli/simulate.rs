@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Failure, demo, signals};
-use crate::admission::signing::SigningKey;
 use crate::cli::output::say;
 use crate::shutdown::Shutdown;
 use crate::simulator::{Credentials, Simulator, SimulatorSettings};
@@ -67,12 +66,12 @@ impl Simulate {
             let simulator = Simulator::start(settings)
                 .await
                 .map_err(|error| Failure::running(format!("the simulator cannot start: {error}")))?;
-            let server = SigningKey::generate();
+            let senders = demo::Senders::generate();
             let relay = SocketAddr::from(([127, 0, 0, 1], 8066));
-            demo::write(&self.folder, &credentials, &simulator, &server, relay, self.overwrite)?;
+            demo::write(&self.folder, &credentials, &simulator, &senders, relay, self.overwrite)?;
 
             let folder = self.folder.display();
-            let (_, token) = demo::DEVICES[0];
+            let (target, token) = demo::DEVICES[0];
             say(format_args!("APNs        https://localhost:{}", simulator.apns_address().port()))?;
             say(format_args!("FCM, OAuth  https://localhost:{}", simulator.fcm_address().port()))?;
             say(format_args!("Inbox       http://{}/", simulator.inbox_address()))?;
@@ -82,6 +81,15 @@ impl Simulate {
                 "  pushrelay send --platform apple_rn-v2 --token {token} --server-id {} --key {folder}/server.pem",
                 demo::SERVER_ID
             ))?;
+            say(format_args!(
+                "  RELAY_URL=http://{relay} WEBHOOK_SECRET=$(cat {folder}/{}) SERVER={} TARGET={target} DEVICE={token} \\\n    \
+                 docs/examples/notify.sh",
+                demo::PROGRAM_SECRET,
+                demo::PROGRAM_ID
+            ))?;
+            say(format_args!("\nWhat became of one, and what waits:\n"))?;
+            say(format_args!("  pushrelay trace ACK_ID --config {folder}/{}", demo::CONFIGURATION))?;
+            say(format_args!("  pushrelay queue list --config {folder}/{}", demo::CONFIGURATION))?;
             say(format_args!("\nCtrl-C ends the simulator."))?;
 
             shutdown.begun().await;

@@ -126,3 +126,12 @@ fn a_call_that_hangs_does_not_outlive_the_command() {
     assert!(result.is_ok());
     drop(let_go);
 }
+
+#[test]
+fn an_address_of_a_relay_without_a_scheme_is_told_how_to_begin() {
+    for text in ["127.0.0.1:8066", "localhost:8066", "push.example.com", "file:///tmp", ""] {
+        let said = super::http_url(text).unwrap_err();
+        assert!(said.starts_with("begin with http://"), "{text}: {said}");
+    }
+    assert_eq!(super::http_url("http://127.0.0.1:8066").unwrap().port(), Some(8066));
+}

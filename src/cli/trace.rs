@@ -85,10 +85,15 @@ impl Trace {
         let known = KnownServers::of_configuration(self.config.as_deref(), std::env::vars_os())
             .map_err(Failure::configuration)?;
         known.data_dir.ok_or_else(|| {
-            Failure::running(
-                "it is not known where the journal is: name the configuration (--config FILE or PUSHRELAY_CONFIG) or the \
-                 relay's data directory (--data-dir DIR). A relay without `data_dir` keeps no journal",
-            )
+            Failure::running(match &self.config {
+                Some(file) => format!(
+                    "{} has no `data_dir`, so this relay keeps no journal; --data-dir DIR names that of another",
+                    file.display()
+                ),
+                None => "it is not known where the journal is: name the configuration (--config FILE or \
+                         PUSHRELAY_CONFIG) or the relay's data directory (--data-dir DIR)"
+                    .to_owned(),
+            })
         })
     }
 }
@@ -126,7 +131,12 @@ fn what(line: &Line<'_>, delivered: Option<u64>) -> String {
         ("queued", _) => format!("queued {after}, to be tried until {}", time(line.expires_at.unwrap_or_default())),
         ("superseded", _) => "a later one took its place in the queue".to_owned(),
         ("expired", _) => format!("its time was over {after}"),
-        ("removed_late", _) => "the token is dead: the server is told at its next push to it".to_owned(),
+        ("removed_late", _) if attempts == 0 => {
+            "its device token was found dead while it waited: the server is told at its next push to it".to_owned()
+        }
+        ("removed_late", _) => {
+            format!("the token is dead, {after}, {ms} ms: the server is told at its next push to it")
+        }
         ("buried", _) => format!("left the queue undelivered {after}, and is kept to be looked at"),
         ("receipt", _) => match delivered.and_then(|delivered| line.at.checked_sub(delivered)) {
             Some(later) => format!("received by the phone, {later} ms later"),
@@ -201,7 +211,14 @@ TIME (UTC)                WHAT HAPPENED                           WHY           
             ),
             (r#""event":"superseded""#, "a later one took its place in the queue"),
             (r#""event":"expired","attempts":1"#, "its time was over after 1 attempt"),
-            (r#""event":"removed_late""#, "the token is dead: the server is told at its next push to it"),
+            (
+                r#""event":"removed_late","attempts":2,"ms":1364"#,
+                "the token is dead, after 2 attempts, 1364 ms: the server is told at its next push to it",
+            ),
+            (
+                r#""event":"removed_late""#,
+                "its device token was found dead while it waited: the server is told at its next push to it",
+            ),
             (
                 r#""event":"buried","attempts":2"#,
                 "left the queue undelivered after 2 attempts, and is kept to be looked at",

@@ -236,10 +236,10 @@ impl Document {
 }
 
 impl Section {
-    /// Reads a file that is one section of a repeated group: its keys stand at the top.
+    /// Reads a file that is one section of a repeated group: see [`only_section`].
     pub(super) fn of_file(text: &str, file: &Arc<str>, group: &'static Group, findings: &mut Findings) -> Option<Self> {
         let lines = Lines { file, text };
-        let table = parse_table(&lines, findings)?;
+        let table = only_section(parse_table(&lines, findings)?, group.name);
         let mut section = Self::new(group, Place::File(file.clone()), 0);
         section.read(table, &lines);
         Some(section)
@@ -251,6 +251,22 @@ impl Section {
             self.entries.insert(key.into_inner().into_owned(), entry);
         }
     }
+}
+
+/// What a file says that is one section of a repeated group: its keys stand at the top, or below the group's name in double
+/// brackets, as in a whole configuration, if that is there once and nothing stands beside it.
+pub(super) fn only_section<'t>(mut table: DeTable<'t>, group: &str) -> DeTable<'t> {
+    let is_alone = table.len() == 1;
+    let found = table.iter_mut().find(|(name, _)| is_alone && name.get_ref() == group);
+    if let Some((_, sections)) = found
+        && let DeValue::Array(sections) = sections.get_mut()
+        && sections.len() == 1
+        && let Some(section) = sections.iter_mut().next()
+        && let DeValue::Table(section) = section.get_mut()
+    {
+        return std::mem::take(section);
+    }
+    table
 }
 
 fn parse_table<'t>(lines: &Lines<'t>, findings: &mut Findings) -> Option<DeTable<'t>> {

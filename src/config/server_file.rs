@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::document::only_section;
+use super::keys::SERVER;
 use super::servers::key_and_end;
 use crate::admission::key::VerifyingKey;
 use crate::admission::site::Site;
@@ -82,7 +84,7 @@ pub enum Edit<'a> {
 
 /// The changed text. The caller reads it again and compares: what comes out must say what was wanted and nothing else.
 pub(super) fn edited(text: &str, edit: &Edit<'_>) -> Result<String, EditError> {
-    let table = DeTable::parse(text).map_err(|_| EditError::Form("TOML"))?.into_inner();
+    let table = only_section(DeTable::parse(text).map_err(|_| EditError::Form("TOML"))?.into_inner(), SERVER.name);
     let changes = match edit {
         Edit::Disabled(disabled) => vec![set(text, &table, "disabled", &disabled.to_string())],
         Edit::Site(site) => vec![set(text, &table, "site", &quoted(&site.to_string()))],
@@ -210,6 +212,8 @@ mod tests {
             ("disabled=false# why\nid = \"a\"", "disabled=true# why\nid = \"a\""),
             ("\"disabled\"  =  false\r\nid = \"a\"\r\n", "\"disabled\"  =  true\r\nid = \"a\"\r\n"),
             ("", "disabled = true\n"),
+            ("[[server]]\nid = \"a\"", "[[server]]\nid = \"a\"\ndisabled = true\n"),
+            ("[[server]]\ndisabled = false\nid = \"a\"\n", "[[server]]\ndisabled = true\nid = \"a\"\n"),
         ] {
             assert_eq!(edited(before, &Edit::Disabled(true)).unwrap(), after);
         }

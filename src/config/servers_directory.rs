@@ -216,9 +216,13 @@ impl ServersDirectory {
         let text = super::text(content, &place, remedy, findings)?;
         let mut section = Section::of_file(&text, shown, &keys::SERVER, findings)?;
         if let Some(table) = section.entries.get("server") {
-            let remedy =
-                "take the line [[server]] out: a file of this directory is one server, with its keys at the top";
-            findings.problem(&table.place, "server", "is a table", remedy);
+            let remedy = "give each server a file of its own, with its keys at the top or below [[server]] and nothing above that";
+            findings.problem(
+                &table.place,
+                "server",
+                "is not the only thing in the file, or stands there twice",
+                remedy,
+            );
             return None;
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

@@ -70,6 +70,7 @@ impl Edge {
             &self.gate,
             &self.metrics,
             self.compatibility,
+            "",
             body,
             |_| Ok(()),
             |(), notification| {
@@ -98,7 +99,8 @@ impl Edge {
             Err(_) if self.admission.sends_everything() => Ok(None),
             Err(refusal) => Err(refusal),
         };
-        push::send(&self.gate, &self.metrics, self.compatibility, body, verify, |proven, mut notification| {
+        let claimed = headers.server().unwrap_or_default();
+        push::send(&self.gate, &self.metrics, self.compatibility, claimed, body, verify, |proven, mut notification| {
             if proven.is_some() && notification.ack_id.is_empty() {
                 // The signature's id names the request: a repeat is known by it.
                 notification.ack_id = headers.id();
@@ -119,14 +121,15 @@ impl Edge {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let claimed = headers.server().unwrap_or_default();
         let verify = |body: &[u8]| {
             let proven = self.admission.prove(caller, headers.server(), headers.webhook(), body);
-            let proof = proven.map_err(|refusal| self.refused(refusal))?;
+            let proof = proven.map_err(|refusal| self.refused(refusal, claimed))?;
             Ok(Signed { server: proof.server_id().clone(), id: headers.id(), proof })
         };
         let later = headers.prefer_to_hear_soon() && self.relay.takes_entries();
         let admit = |proven: Proven, target: &TargetName| {
-            self.admission.may_push_to(&proven, target).map_err(|refusal| self.refused(refusal))?;
+            self.admission.may_push_to(&proven, target).map_err(|refusal| self.refused(refusal, claimed))?;
             if !self.relay.knows(target) {
                 return Err(ApiError::unknown_target());
             }
@@ -148,15 +151,14 @@ impl Edge {
                 }
             })
         };
-        let claimed = headers.server().unwrap_or_default();
         native::send(&self.gate, &self.native, &self.metrics, claimed, later, body, verify, admit).await
     }
 
-    fn refused(&self, refusal: Refusal) -> ApiError {
+    /// `claimed` is who says that it sends, which may be anybody.
+    fn refused(&self, refusal: Refusal, claimed: &str) -> ApiError {
         self.metrics.refusal(refusal.label());
         let text = refusal.to_string();
-        // Nothing that the request says of itself is believed.
-        let subject = log::Subject { ack_id: "", server: "", target: "", kind: "unread" };
+        let subject = log::Subject { ack_id: "", server: claimed, target: "", kind: "unread" };
         self.metrics.refused().note(&subject, refusal.label(), &text);
         let error = match refusal.kind() {
             RefusalKind::Unproven => ApiError::unauthorized(text),

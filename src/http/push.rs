@@ -28,12 +28,13 @@ enum Declined {
     Refused(Refusal),
 }
 
-/// Answers a request to send. `verify` sees the body exactly as it came, for a request that is signed as a whole;
+/// Answers a request to send. `claimed` is who says so in a header, for the log and the status page. `verify` sees the body exactly as it came, for a request that is signed as a whole;
 /// `deliver` checks who sends and says how it is delivered.
 pub(super) async fn send<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
+    claimed: &str,
     body: B,
     verify: V,
     deliver: D,
@@ -45,7 +46,7 @@ where
     F: Future<Output = Outcome>,
 {
     let began = Instant::now();
-    let answer = match decide(gate, metrics, compatibility, body, verify, deliver).await {
+    let answer = match decide(gate, metrics, compatibility, claimed, body, verify, deliver).await {
         Ok(outcome) => answer::outcome(compatibility, &outcome),
         Err(Declined::TurnedAway(turned_away)) => answer_turned_away(&turned_away, metrics, compatibility),
         // The reference answers a request that it does not understand with 200.
@@ -60,6 +61,7 @@ async fn decide<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
+    claimed: &str,
     body: B,
     verify: V,
     deliver: D,
@@ -71,7 +73,7 @@ where
     F: Future<Output = Outcome>,
 {
     let (_place, body) = gate.enter(body).await.map_err(Declined::TurnedAway)?;
-    let (proof, notification) = understand(body, metrics, compatibility, verify)?;
+    let (proof, notification) = understand(body, metrics, compatibility, claimed, verify)?;
     let delivery = check(proof, notification, metrics, deliver)?;
     Ok(delivery.await)
 }
@@ -85,6 +87,7 @@ fn understand<V, P>(
     body: Bytes,
     metrics: &Metrics,
     compatibility: Compatibility,
+    claimed: &str,
     verify: V,
 ) -> Result<(P, Notification), Declined>
 where
@@ -92,8 +95,8 @@ where
 {
     let proof = verify(&body).map_err(|refusal| {
         metrics.refusal(refusal.label());
-        // Nothing that the body says is believed yet.
-        let subject = log::Subject { ack_id: "", server: "", target: "", kind: "unread" };
+        // Nothing that the body says is believed yet, and who says that it sends may be anybody.
+        let subject = log::Subject { ack_id: "", server: claimed, target: "", kind: "unread" };
         log::refusal_line(&subject, refusal.label());
         metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
         Declined::Refused(refusal)

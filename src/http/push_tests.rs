@@ -30,7 +30,7 @@ async fn ending_as(with: Result<Outcome, Refusal>, compatibility: Compatibility)
     let (push_gate, push_metrics) = (Arc::clone(&gate), Arc::clone(&metrics));
     let send_push = async move |request: Request<axum::body::Body>| {
         let deliver = |(), _| with.clone().map(|outcome| async { outcome });
-        send(&push_gate, &push_metrics, compatibility, request.into_body(), |_| Ok(()), deliver).await
+        send(&push_gate, &push_metrics, compatibility, "", request.into_body(), |_| Ok(()), deliver).await
     };
     let ack_metrics = Arc::clone(&metrics);
     let receive = async move |request: Request<axum::body::Body>| {

@@ -68,6 +68,8 @@ pub enum Event<'a> {
     RemovedLate {
         /// The provider's word.
         reason: Reason,
+        /// The attempt that was told so; none for what else waited for the same phone.
+        told: Option<Told<'a>>,
     },
     /// It left the queue undelivered, and is kept for an operator to look at.
     Buried {
@@ -93,6 +95,17 @@ pub enum Event<'a> {
         /// The provider's word.
         reason: Reason,
     },
+}
+
+/// The attempt at which a provider said that a token is dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What the provider calls it.
+    pub provider_id: Option<&'a ProviderId>,
+    /// How many attempts there were, this one included.
+    pub attempts: u32,
+    /// Since the notification was accepted.
+    pub took: Duration,
 }
 
 /// One note. Absent is empty or `None`.
@@ -202,9 +215,15 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
         }
         Event::Expired { attempts } => line.attempts = Some(attempts),
         Event::Repeat { answer } => line.reason = Some(answer.into()),
-        Event::RemovedLate { reason } | Event::Withheld { reason } | Event::Refused { reason } => {
+        Event::RemovedLate { reason, told } => {
             line.reason = Some(reason.into());
+            if let Some(Told { provider_id, attempts, took }) = told {
+                provider = provider_id;
+                line.attempts = Some(attempts);
+                line.ms = Some(milliseconds(took));
+            }
         }
+        Event::Withheld { reason } | Event::Refused { reason } => line.reason = Some(reason.into()),
         Event::Superseded | Event::Receipt => {}
     }
     line.provider_id = provider.map(|id| match id {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::telemetry::log::Subject;
-pub use line::{Event, Line};
+pub use line::{Event, Line, Told};
 pub use read::{MOST_LINES, ReadError, read};
 use segments::Segments;
 

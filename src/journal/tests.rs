@@ -87,7 +87,7 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
         Event::Queued { reason, attempts: 1, expires: Duration::from_secs(NOW + 60) },
         Event::Superseded,
         Event::Expired { attempts: 2 },
-        Event::RemovedLate { reason: "UNREGISTERED" },
+        Event::RemovedLate { reason: "UNREGISTERED", told: Some(Told { provider_id: Some(&fcm), attempts: 5, took }) },
         Event::Buried { reason, attempts: 3 },
         Event::Receipt,
         Event::Repeat { answer: "remembered" },
@@ -125,7 +125,7 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
     let said = ["UNAVAILABLE", "UNAVAILABLE", "-", "-", "UNREGISTERED", "UNAVAILABLE", "-", "remembered"];
     assert_eq!(reasons, [&said[..], &["signature", "BadDeviceToken", "-"]].concat());
     let attempts: Vec<_> = lines.iter().map(|line| line.attempts.unwrap_or(0)).collect();
-    assert_eq!(attempts, [1, 1, 0, 2, 0, 3, 0, 0, 0, 0, 4]);
+    assert_eq!(attempts, [1, 1, 0, 2, 5, 3, 0, 0, 0, 0, 4]);
     assert_eq!(lines[1].expires_at, Some((NOW + 60) * 1_000));
     assert_eq!((lines[0].ms, &lines[0].provider_id), (Some(7), &None));
     assert_eq!(lines[10].provider_id.as_deref(), Some("0:15%31bd"));

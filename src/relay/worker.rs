@@ -22,7 +22,7 @@ use crate::delivery::breaker::{Pass, Position, Probe};
 use crate::delivery::policy::{self, Later, Queued};
 use crate::delivery::removal_cause::is_ambiguous;
 use crate::delivery::removal_guard::Ruling;
-use crate::journal::Event;
+use crate::journal::{Event, Told};
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
 use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
@@ -289,7 +289,6 @@ impl Relay {
                 if let Settled::WithOthers(gone) = self.write(entry.id, Settlement::Dead { reason, others }).await {
                     self.dead_with_it(&gone, reason);
                 }
-                self.note(&subject, &Event::RemovedLate { reason });
                 (Outcome::Remove, "removed")
             }
             // What the provider will never take is kept for an operator, who may want to know why.
@@ -305,7 +304,15 @@ impl Relay {
         self.metrics.queue().settled(&target.name, word, 1);
         let ending = self.ending(&outcome, attempt.verdict.reason(), entry, tried);
         self.tell(&subject, &ending);
-        self.note_end(&subject, &ending, &Ruling::Stands, attempt.provider_id.as_ref());
+        let provider_id = attempt.provider_id.as_ref();
+        match attempt.verdict {
+            // Its caller had its answer when it was put on disk, and hears of it only later.
+            Verdict::Remove { reason, .. } => {
+                let told = Told { provider_id, attempts: ending.attempts, took: ending.took };
+                self.note(&subject, &Event::RemovedLate { reason, told: Some(told) });
+            }
+            _ => self.note_end(&subject, &ending, &Ruling::Stands, provider_id),
+        }
     }
 
     /// It has not arrived and will not.
@@ -339,7 +346,7 @@ impl Relay {
     fn dead_with_it(&self, gone: &[Removed], reason: Reason) {
         for one in gone {
             self.metrics.queue().settled(&one.target, "removed", 1);
-            self.note(&subject_of(one), &Event::RemovedLate { reason });
+            self.note(&subject_of(one), &Event::RemovedLate { reason, told: None });
         }
     }
 

@@ -9,7 +9,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -187,7 +187,12 @@ async fn list_faults(State(inbox): State<Inbox>) -> Json<Value> {
     Json(json!({"faults": inbox.core.faults.list()}))
 }
 
-async fn add_fault(State(inbox): State<Inbox>, fault: Result<Json<Fault>, JsonRejection>) -> Response {
+async fn add_fault(State(inbox): State<Inbox>, mut request: Request) -> Response {
+    // `curl -d` calls everything a form. A page of another site could do that, too, but its browser would say who asks.
+    if !request.headers().contains_key(ORIGIN) && !request.headers().contains_key("sec-fetch-site") {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let fault: Result<Json<Fault>, JsonRejection> = Json::from_request(request, &()).await;
     let refuse = |status: StatusCode, text: String| (status, Json(json!({"error": text}))).into_response();
     match fault {
         Err(rejection) => refuse(rejection.status(), rejection.body_text()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pushrelay::journal::{self, JournalSettings};
 use pushrelay::simulator::{Fault, Provider};
 
 use crate::stand::{Stand, outage};
@@ -46,6 +47,24 @@ async fn a_token_found_dead_too_late_is_told_after_a_restart_and_once() {
     stand.stop().await;
     stand.start_again().await;
     stand.post(&Push::apple(&phone)).await.expect_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_says_once_that_a_token_was_found_dead_too_late_and_not_that_the_server_was_told() {
+    let mut stand = Stand::with("[breaker]\nfailures = 1").await;
+    let push = Push::apple(&apple_token(1));
+    stand.fault(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns));
+    stand.pass_until(stand.post(&push)).await.expect_ok();
+    stand.mend();
+    stand.fault(Fault::answer(410, "Unregistered").on(Provider::Apns));
+    stand.pass_until(stand.wait_for_metric(DEAD, 1.0)).await;
+    stand.stop().await;
+    let journal = stand.folder.path().join("data").join(JournalSettings::DIRECTORY);
+    let lines = journal::read(&journal, push.text("ack_id")).unwrap();
+    let after: Vec<_> = lines.iter().skip_while(|line| line.event != "queued").skip(1).collect();
+    let [told] = after[..] else { panic!("{lines:?}") };
+    assert_eq!((&*told.event, told.reason.as_deref()), ("removed_late", Some("Unregistered")));
+    assert!(told.attempts > Some(0) && told.ms.is_some() && told.provider_id.is_some(), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The real binary as an operator meets it: started, signalled, misconfigured, and listened to.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use pushrelay::simulator::{Action, Fault, Provider};
@@ -15,6 +16,8 @@ async fn a_full_run_prints_no_token_no_text_and_no_key() {
     let stage = Stage::set("[log]\nfilter = \"trace\"\nformat = \"json\"").await;
     let mut relay = stage.serve();
     let address = relay.address();
+    let page = relay.wait_for("there is a status page");
+    assert!(page.contains(&format!("http://{address}/status")), "{page}");
 
     let apple = apple_token(0xcafe_f00d);
     let android = "canary-android-token";
@@ -158,6 +161,20 @@ async fn dev_sends_a_push_to_each_target_and_prints_a_curl_that_works() {
     let curl = dev.seen.last().unwrap().clone();
     let output = Command::new("sh").arg("-c").arg(format!("{curl} --silent")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), r#"{"status":"OK"}"#, "{curl}");
+
+    // It is no end of it.
+    dev.wait_for("removes the made-up credentials");
+    dev.signal("HUP");
+    dev.wait_for("SIGHUP: chat servers and credentials are read again");
+    let lines = dev.seen.clone();
+    let said = |words: &str| lines.iter().find(|line| line.contains(words)).unwrap().clone();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("sh").arg("-c").arg(said("notify.sh")).current_dir(source).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && answer.contains(r#""status":"delivered""#), "{output:?}");
+    let program = |line: String| line.replacen("pushrelay", env!("CARGO_BIN_EXE_pushrelay"), 1);
+    let output = Command::new("sh").arg("-c").arg(program(said("queue list"))).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Nothing waits.\n", "{output:?}");
 
     dev.signal("INT");
     let (status, _) = dev.end();

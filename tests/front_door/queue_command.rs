@@ -99,6 +99,7 @@ async fn what_waits_is_listed_while_the_relay_runs_and_after_it_has_stopped_and_
     let stage = stage().await;
     let mut relay = stage.serve();
     let address = relay.address();
+    assert_eq!(queue(&stage, &["list"]).well(), "Nothing waits.\n");
     apple_is_down(&stage);
     let tokens = [apple_token(0xcafe_0001), apple_token(0xcafe_0002)];
     for token in &tokens {
@@ -106,6 +107,8 @@ async fn what_waits_is_listed_while_the_relay_runs_and_after_it_has_stopped_and_
     }
     stage.post(address, &Push::android("canary-android")).await.unwrap().expect_ok();
 
+    let none = queue(&stage, &["list", "--target", "bogus", "--buried"]).well();
+    assert_eq!(none, "There are no entries in the state buried for a target \"bogus\".\n");
     let mut printed = String::new();
     for runs in [true, false] {
         let listed = queue(&stage, &["list", "--json"]);
@@ -225,7 +228,7 @@ fn each_way_to_fail_has_its_exit_code() {
     std::fs::write(folder.join("wrong.toml"), "data_dir = [").unwrap();
     for (arguments, code, words) in [
         (&["list", "--data-dir", "empty"][..], 1, "there is no queue at empty/queue.sqlite3"),
-        (&["list", "--config", "none.toml"], 1, "A relay without `data_dir` has no queue"),
+        (&["list", "--config", "none.toml"], 1, "none.toml has no `data_dir`, so this relay has no queue"),
         (&["list", "--config", "wrong.toml"], 78, "wrong.toml"),
         (&["list", "--data-dir", "empty", "--limit", "0"], 2, "from 1 to 10000"),
         (&["list", "--data-dir", "empty", "--state", "lost"], 2, "waiting, ready, leased, buried"),

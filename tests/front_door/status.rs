@@ -94,17 +94,24 @@ async fn it_shows_what_was_sent_and_what_became_of_it() {
     assert_eq!(scene.post(&Push::apple(&bad).with("ack_id", "ack-of-the-bad-one")).await.status, "FAIL");
     assert_eq!(scene.post(&Push::apple(&apple_token(9)).with("server_id", "stranger")).await.code, 401);
 
+    let sign = [("webhook-id", "m-1"), ("webhook-timestamp", "1790000000"), ("webhook-signature", "v1,AAAA")];
+    let headers = [&[("pushrelay-server", "<b>a-program")], &sign[..]].concat();
+    let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    let (code, answer) = scene.post_with("/v1/notifications", "{}", &headers).await;
+    assert!(code == 401 && answer.to_string().contains("what the header pushrelay-server says"), "{answer}");
+
     let page = wait_for_page(&scene, &clock, "5 since the start").await;
     let said = text(&page);
     for words in [
         "Version 0.1.0",
         "4 since the start",
-        "s, 1 since the start",
+        "s, 2 since the start",
         "apple_rn 3 of 3",
         "android_rn 1 of 1",
         &format!("{SERVER} Chat One 5 –"),
         "(TopicDisallowed)",
         "ack-of-the-bad-one",
+        "1 &lt;b&gt;a-program – unread this server is not registered",
         "1 stranger apple_rn message this server is not registered",
     ] {
         assert!(said.contains(words), "{words:?} is not in {said}");

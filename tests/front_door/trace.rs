@@ -66,7 +66,7 @@ fn whoever_finds_nothing_is_told_why_that_can_be() {
         (&["ack-", "--data-dir", "data"][..], "nothing is known of \"ack-\""),
         (&["ack-1", "--data-dir", "data"], "older than the journal reaches back"),
         (&["ack-1", "--data-dir", "empty"], "there is no journal in empty/journal"),
-        (&["ack-1", "--config", "none.toml"], "A relay without `data_dir` keeps no journal"),
+        (&["ack-1", "--config", "none.toml"], "none.toml has no `data_dir`, so this relay keeps no journal"),
         (&["", "--data-dir", "data"], "the id is empty"),
     ] {
         let (code, output) = trace(folder, arguments);

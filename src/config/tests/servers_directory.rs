@@ -106,12 +106,29 @@ fn each_file_is_a_server_named_after_it() {
 }
 
 #[test]
+fn a_file_may_be_the_one_server_table_of_a_configuration() {
+    let stage = Stage::new();
+    stage.put(
+        "a.toml",
+        "# As `pushrelay keygen` writes it.\n[[server]]\nid = \"a-id\"\nname = \"A\"\nkeys = [\"KEY\"]\n",
+    );
+    assert_eq!(stage.problems(FIXED), Vec::<String>::new());
+    for wrong in ["id = \"a\"\n[[server]]\nkeys = [\"KEY\"]\n", "[server]\nid = \"a\"\nkeys = [\"KEY\"]\n"] {
+        stage.put("a.toml", wrong);
+        let said = stage.problems(FIXED).join("\n");
+        assert!(said.contains("server: is not the only thing in the file"), "{said}");
+    }
+    stage.put("a.toml", "[[server]]\nid = \"a-id\"\nkey = [\"KEY\"]\n");
+    assert!(stage.problems(FIXED).join("\n").contains("servers.d/a.toml:3: server[a].key: is not a known key"));
+}
+
+#[test]
 fn at_the_start_everything_wrong_is_told_at_once_with_file_line_key_and_remedy() {
     let stage = Stage::new();
     stage.put("a.toml", "id = \"fixed-id\"\nkeys = [\"KEY\"]\n");
     stage.put("b.toml", "id = \"b\"\nkey = [\"KEY\"]\n");
     stage.put("c.toml", "id = \n");
-    stage.put("d.toml", "[[server]]\nid = \"d\"\nkeys = [\"KEY\"]\n");
+    stage.put("d.toml", "[[server]]\nid = \"d\"\nkeys = [\"KEY\"]\n[[server]]\nid = \"dd\"\nkeys = [\"KEY\"]\n");
     stage.put("e.toml", "id = \"e\"\nname = \"fixed\"\nkeys = [\"KEY\"]\n");
     stage.put("f.toml", "id = \"f\"\nkeys = [\"KEY until tomorrow\"]\ndaily_quota = 0\nburst = 3\n");
     stage.server("g.toml", "g");
@@ -134,8 +151,8 @@ servers.d/b.toml:2: server[b].key: is not a known key
     → did you mean keys?
 servers.d/c.toml:1: is not TOML: string values must be quoted, expected literal string
     → mend this first; the values are looked at when the whole file can be read
-servers.d/d.toml:1: server: is a table
-    → take the line [[server]] out: a file of this directory is one server, with its keys at the top
+servers.d/d.toml:1: server: is not the only thing in the file, or stands there twice
+    → give each server a file of its own, with its keys at the top or below [[server]] and nothing above that
 servers.d/e.toml:2: name: is the name of another server already, in a [[server]] of the configuration
     → give each server its own
 servers.d/f.toml:2: server[f].keys: one of the keys has an end that is not a date

@@ -69,7 +69,7 @@ async fn a_page_of_another_site_can_change_nothing_and_read_nothing() {
     let ask = async |line: &str, header: &str, body: &str| {
         let stream = TcpStream::connect(stage.simulator.inbox_address()).await.unwrap();
         let request = format!(
-            "{line} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\n{header}\r\nconnection: close\r\n\
+            "{line} HTTP/1.1\r\nhost: localhost\r\n{header}\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -77,13 +77,20 @@ async fn a_page_of_another_site_can_change_nothing_and_read_nothing() {
     };
     let fault = r#"{"action": {"stall": "stream"}}"#;
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
-        let head = ask("POST /control/faults", &format!("content-type: {kind}"), fault).await;
-        assert!(head.starts_with("HTTP/1.1 415"), "{kind}: {head}");
+        for site in ["origin: https://evil.example", "origin: null", "sec-fetch-site: cross-site"] {
+            let head = ask("POST /control/faults", &format!("{site}\r\ncontent-type: {kind}"), fault).await;
+            assert!(head.starts_with("HTTP/1.1 415"), "{site} {kind}: {head}");
+        }
     }
     for path in ["/pushes", "/control/faults"] {
-        let head = ask(&format!("OPTIONS {path}"), "access-control-request-method: DELETE", "").await;
+        let head = ask(
+            &format!("OPTIONS {path}"),
+            "origin: https://evil.example\r\naccess-control-request-method: DELETE",
+            "",
+        )
+        .await;
         assert!(head.starts_with("HTTP/1.1 405") && !head.contains("access-control-allow"), "{head}");
-        let head = ask(&format!("GET {path}"), "accept: */*", "").await;
+        let head = ask(&format!("GET {path}"), "origin: https://evil.example\r\naccept: */*", "").await;
         assert!(head.starts_with("HTTP/1.1 200") && !head.contains("access-control-allow"), "{head}");
     }
     assert_eq!(get(&stage, "/control/faults").await["faults"], json!([]));
@@ -152,6 +159,18 @@ async fn faults_are_set_read_and_removed_over_http() {
 
     let (head, body) = ask(&stage, "POST", "/control/faults", r#"{"action": {}}"#).await;
     assert!(head.starts_with("HTTP/1.1 422") && body.contains("exactly one of"), "{head} {body}");
+
+    // As `curl -d` sends it.
+    for kind in ["", "content-type: application/x-www-form-urlencoded\r\n"] {
+        let stream = TcpStream::connect(stage.simulator.inbox_address()).await.unwrap();
+        let fault = fault.to_string();
+        let request = format!(
+            "POST /control/faults HTTP/1.1\r\nhost: localhost\r\n{kind}connection: close\r\ncontent-length: {}\r\n\r\n{fault}",
+            fault.len()
+        );
+        let (head, _) = http1(stream, &request).await;
+        assert!(head.starts_with("HTTP/1.1 201"), "{kind}: {head}");
+    }
 }
 
 fn taken(provider: Provider, push_type: &str, body: &Value) -> Taken {
