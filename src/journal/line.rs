@@ -76,6 +76,16 @@ pub enum Event<'a> {
         /// How many attempts there were.
         attempts: u32,
     },
+    /// An operator took it out of the queue: it is not delivered.
+    Dropped {
+        /// How many attempts there were.
+        attempts: u32,
+    },
+    /// An operator made it due at once.
+    Retried {
+        /// How many attempts there were.
+        attempts: u32,
+    },
     /// The phone says that it has it. To be noted only of a receipt that the relay's memory knows: anybody can post one.
     Receipt,
     /// The same request came again and was answered without waking the phone.
@@ -145,6 +155,8 @@ impl Event<'_> {
             Self::Expired { .. } => "expired",
             Self::RemovedLate { .. } => "removed_late",
             Self::Buried { .. } => "buried",
+            Self::Dropped { .. } => "dropped",
+            Self::Retried { .. } => "retried",
             Self::Receipt => "receipt",
             Self::Repeat { .. } => "repeat",
             Self::Refused { .. } => "refused",
@@ -200,7 +212,9 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
             line.reason = reason.map(Cow::from);
             line.attempts = Some(attempts);
         }
-        Event::Expired { attempts } => line.attempts = Some(attempts),
+        Event::Expired { attempts } | Event::Dropped { attempts } | Event::Retried { attempts } => {
+            line.attempts = Some(attempts);
+        }
         Event::Repeat { answer } => line.reason = Some(answer.into()),
         Event::RemovedLate { reason } | Event::Withheld { reason } | Event::Refused { reason } => {
             line.reason = Some(reason.into());

@@ -89,6 +89,8 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
         Event::Expired { attempts: 2 },
         Event::RemovedLate { reason: "UNREGISTERED" },
         Event::Buried { reason, attempts: 3 },
+        Event::Dropped { attempts: 1 },
+        Event::Retried { attempts: 2 },
         Event::Receipt,
         Event::Repeat { answer: "remembered" },
         Event::Refused { reason: "signature" },
