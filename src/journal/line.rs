@@ -61,6 +61,8 @@ pub enum Event<'a> {
     Superseded,
     /// Its time was over before it could be delivered.
     Expired {
+        /// How the last attempt failed.
+        reason: Option<Reason>,
         /// How many attempts there were.
         attempts: u32,
     },
@@ -208,11 +210,11 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
             line.attempts = Some(attempts);
             line.expires_at = Some(milliseconds(expires));
         }
-        Event::Buried { reason, attempts } => {
+        Event::Buried { reason, attempts } | Event::Expired { reason, attempts } => {
             line.reason = reason.map(Cow::from);
             line.attempts = Some(attempts);
         }
-        Event::Expired { attempts } | Event::Dropped { attempts } | Event::Retried { attempts } => {
+        Event::Dropped { attempts } | Event::Retried { attempts } => {
             line.attempts = Some(attempts);
         }
         Event::Repeat { answer } => line.reason = Some(answer.into()),

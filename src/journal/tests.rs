@@ -86,7 +86,7 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
         Event::Attempt { number: 1, reason, provider_id: None, took },
         Event::Queued { reason, attempts: 1, expires: Duration::from_secs(NOW + 60) },
         Event::Superseded,
-        Event::Expired { attempts: 2 },
+        Event::Expired { reason, attempts: 2 },
         Event::RemovedLate { reason: "UNREGISTERED" },
         Event::Buried { reason, attempts: 3 },
         Event::Dropped { attempts: 1 },

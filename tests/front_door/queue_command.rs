@@ -277,3 +277,37 @@ fn each_way_to_fail_has_its_exit_code() {
     let left: Vec<_> = std::fs::read_dir(folder.join("empty")).unwrap().collect();
     assert!(left.is_empty(), "nothing was made: {left:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_another_relay_has_is_worth_another_start_and_the_log_says_why_there_is_none() {
+    let stage = stage().await;
+    let mut first = stage.serve();
+    let address = first.address();
+    let (status, printed) = stage.serve().end();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    let logged =
+        printed.lines().find(|line| line.contains(r#""msg":"not started""#)).unwrap_or_else(|| panic!("{printed}"));
+    assert!(logged.contains(r#""level":"error""#) && logged.contains("held by another process"), "{logged}");
+
+    // And the one that starts says what waits.
+    apple_is_down(&stage);
+    stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_ok();
+    first.signal("TERM");
+    first.wait();
+    let line = stage.serve().wait_for("listening");
+    assert!(line.contains(r#""waiting":1"#), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_has_a_second_line_when_a_later_one_takes_its_place() {
+    let stage = stage().await;
+    let mut relay = stage.serve();
+    let address = relay.address();
+    apple_is_down(&stage);
+    let badge = |id: &str| Push::apple(&apple_token(1)).with("ack_id", id).with("type", "update_badge");
+    for id in ["older", "newer"] {
+        stage.post(address, &badge(id)).await.unwrap().expect_ok();
+    }
+    let line = relay.wait_for(r#""outcome":"superseded""#);
+    assert!(line.contains(r#""ack_id":"older""#) && line.contains(r#""reason":"ServiceUnavailable""#), "{line}");
+}
