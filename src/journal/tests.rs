@@ -115,6 +115,8 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
             "expired",
             "removed_late",
             "buried",
+            "dropped",
+            "retried",
             "receipt",
             "repeat",
             "refused",
@@ -315,6 +317,39 @@ fn of_a_request_that_is_repeated_for_ever_only_the_last_lines_are_given() {
     assert!(journal.flush(PATIENCE));
     let lines = read(folder.path(), "ack-1").unwrap();
     assert_eq!((lines.len(), lines[0].at), (MOST_LINES, NOW * 1_000 + 5));
+}
+
+#[test]
+fn a_command_notes_beside_a_relay_that_goes_on_with_what_it_finds() {
+    let folder = folder();
+    let clock = Clock::manual(NOW);
+    let journal = start(folder.path(), &clock);
+    note_and_flush(&journal, "ack-1");
+    let beside = |notes: &[(Subject<'static>, Event<'static>)]| {
+        note_beside(folder.path(), &clock, notes.iter().copied()).unwrap();
+    };
+    beside(&[(subject("ack-1"), Event::Retried { attempts: 1 }), (subject(""), Event::Retried { attempts: 1 })]);
+    assert_eq!(names(folder.path()), ["1800000000.jsonl"]);
+    // A night without a push: what is noted now is to be kept for as long as anything.
+    clock.advance(8 * HOUR);
+    beside(&[(subject("ack-1"), Event::Dropped { attempts: 2 })]);
+    assert_eq!(names(folder.path()), ["1800000000.jsonl", "1800028800.jsonl"]);
+    note_and_flush(&journal, "ack-1");
+    assert_eq!(names(folder.path()).len(), 2, "the relay goes on with the new one");
+    assert_eq!(events(folder.path(), "ack-1"), ["ended", "retried", "dropped", "ended"]);
+    // Nothing is deleted for its age by whoever does not know how much is to be kept.
+    clock.advance(100 * HOUR);
+    beside(&[(subject("ack-1"), Event::Dropped { attempts: 2 })]);
+    assert_eq!(names(folder.path()).len(), 3);
+}
+
+#[test]
+fn where_no_journal_is_kept_a_command_begins_none() {
+    let folder = folder();
+    let directory = folder.path().join("journal");
+    let dropped = [(subject("ack-1"), Event::Dropped { attempts: 1 })];
+    note_beside(&directory, &Clock::manual(NOW), dropped).unwrap();
+    assert!(!directory.exists());
 }
 
 proptest! {
