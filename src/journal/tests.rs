@@ -126,13 +126,14 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
     );
     assert!(lines.iter().zip(NOW * 1_000..).all(|(line, at)| line.at == at && line.ack_id == "ack-1"));
     let reasons: Vec<_> = lines.iter().map(|line| line.reason.as_deref().unwrap_or("-")).collect();
-    let said = ["UNAVAILABLE", "UNAVAILABLE", "-", "-", "UNREGISTERED", "UNAVAILABLE", "-", "remembered"];
+    let said =
+        ["UNAVAILABLE", "UNAVAILABLE", "-", "UNAVAILABLE", "UNREGISTERED", "UNAVAILABLE", "-", "-", "-", "remembered"];
     assert_eq!(reasons, [&said[..], &["signature", "BadDeviceToken", "-"]].concat());
     let attempts: Vec<_> = lines.iter().map(|line| line.attempts.unwrap_or(0)).collect();
-    assert_eq!(attempts, [1, 1, 0, 2, 0, 3, 0, 0, 0, 0, 4]);
+    assert_eq!(attempts, [1, 1, 0, 2, 0, 3, 1, 2, 0, 0, 0, 0, 4]);
     assert_eq!(lines[1].expires_at, Some((NOW + 60) * 1_000));
     assert_eq!((lines[0].ms, &lines[0].provider_id), (Some(7), &None));
-    assert_eq!(lines[10].provider_id.as_deref(), Some("0:15%31bd"));
+    assert_eq!(lines[12].provider_id.as_deref(), Some("0:15%31bd"));
     assert_eq!(read(folder.path(), "").unwrap(), [], "what has no id is not noted");
     assert_eq!(journal.dropped(), 0);
 }

@@ -89,12 +89,7 @@ impl OpenError {
     /// Whether the next try may do better though nobody looks after the file: another process ends, the disk has room again
     /// or is mounted.
     pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Locked { .. } | Self::DiskFull { .. } | Self::Io { .. } | Self::Database { .. } => true,
-            Self::Corrupt { .. } | Self::Foreign { .. } | Self::TooNew { .. } => false,
-            // Met only by whoever reads beside a relay.
-            Self::TooOld { .. } | Self::Missing { .. } => false,
-        }
+        matches!(self, Self::Locked { .. } | Self::DiskFull { .. } | Self::Io { .. } | Self::Database { .. })
     }
 
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
