@@ -174,6 +174,13 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct SetupErrors(Vec<Unusable>);
 
+impl SetupErrors {
+    /// Whether all of it may pass by itself: another process that ends, a disk that has room again.
+    pub fn may_pass(&self) -> bool {
+        self.0.iter().all(|error| matches!(error, Unusable::Queue(error) if error.may_pass()))
+    }
+}
+
 /// Something that a relay is not started without.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
@@ -346,7 +353,8 @@ impl App {
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         let address = shown(&listeners.ingest);
         let ops = listeners.ops.as_ref().map(shown);
-        tracing::info!(address, ops, targets, left_out, servers, auth, version = BUILD.version, "listening");
+        let waiting = self.queue.as_ref().map(|queue| queue.stats().targets.iter().map(|own| own.waiting).sum::<u64>());
+        tracing::info!(address, ops, targets, left_out, servers, auth, waiting, version = BUILD.version, "listening");
         let ops = ops.as_ref().unwrap_or(&address);
         if has_status_page {
             tracing::info!(url = %format_args!("{ops_scheme}://{ops}/status"), "there is a status page");

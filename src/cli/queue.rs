@@ -1,18 +1,21 @@
 //! `pushrelay queue`: what waits on disk, looked at and touched beside a relay that may be running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::output::{print, say};
+use super::output::{print, remark, say};
 use super::servers::table;
 use crate::clock::{Clock, rfc3339};
 use crate::config::KnownServers;
-use crate::queue::inspect::{Filter, Inspector, MAX_LISTED, Shown, State, Which};
+use crate::journal::{self, Event, JournalSettings};
+use crate::notification::PushKind;
+use crate::queue::inspect::{Filter, Inspector, MAX_LISTED, MAX_NAMED, Shown, State, Which};
 use crate::queue::{EntryId, TargetStats};
+use crate::telemetry::log::Subject;
 
 /// Entries listed when nobody says how many: a few screens.
 const LISTED: &str = "100";
@@ -148,7 +151,8 @@ struct Retry {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --yes, more than entries named one by one are only counted, and the command ends with 1. An
-entry that is being tried at this moment may still arrive. What is dropped cannot be had back.
+entry that is being tried at this moment may still arrive. What is dropped cannot be had back;
+`pushrelay trace` says of it that an operator dropped it.
 
 Examples:
   pushrelay queue drop 17 --config /etc/pushrelay/pushrelay.toml
@@ -223,6 +227,11 @@ impl Queue {
 
 impl Where {
     fn open(&self) -> Result<Inspector, Failure> {
+        self.open_with_journal().map(|(inspector, _)| inspector)
+    }
+
+    /// And where what is changed is to be noted.
+    fn open_with_journal(&self) -> Result<(Inspector, PathBuf), Failure> {
         let directory = if let Some(directory) = &self.data_dir {
             directory.clone()
         } else {
@@ -240,7 +249,27 @@ impl Where {
                 })
             })?
         };
-        Inspector::open(&directory, Clock::System).map_err(Failure::running)
+        let inspector = Inspector::open(&directory, Clock::System).map_err(Failure::running)?;
+        Ok((inspector, directory.join(JournalSettings::DIRECTORY)))
+    }
+}
+
+/// For `pushrelay trace`. What is done is done: where it cannot be noted, the person at the terminal is told.
+fn note(journal: &Path, named: &[Shown], changed: u64, event: impl Fn(u32) -> Event<'static>) {
+    let notes = named.iter().map(|entry| {
+        let subject = Subject {
+            ack_id: &entry.ack_id,
+            server: &entry.server,
+            target: entry.target.as_str(),
+            kind: PushKind::of_word(&entry.kind).word(),
+        };
+        (subject, event(entry.attempts))
+    });
+    if let Err(error) = journal::note_beside(journal, &Clock::System, notes) {
+        let journal = journal.display();
+        remark(format_args!("pushrelay: done, but `pushrelay trace` will not know of it: {journal}: {error}"));
+    } else if changed > named.len() as u64 {
+        remark(format_args!("pushrelay: `pushrelay trace` will know of the first {MAX_NAMED} only"));
     }
 }
 
@@ -310,7 +339,9 @@ impl Show {
 impl Retry {
     fn run(self) -> Result<(), Failure> {
         let which = self.wanted.which(self.ids, self.all_buried);
-        let retried = self.place.open()?.retry(&which).map_err(Failure::running)?;
+        let (mut inspector, journal) = self.place.open_with_journal()?;
+        let (retried, named) = inspector.retry(&which).map_err(Failure::running)?;
+        note(&journal, &named, retried.due, |attempts| Event::Retried { attempts });
         if self.json {
             say(format_args!(
                 "{:#}",
@@ -336,7 +367,7 @@ impl Drop {
     fn run(self) -> Result<(), Failure> {
         let named = self.ids.len() as u64;
         let which = self.wanted.which(self.ids, self.all_buried);
-        let mut inspector = self.place.open()?;
+        let (mut inspector, journal) = self.place.open_with_journal()?;
         if named == 0 && !self.yes {
             let count = inspector.count(&which).map_err(Failure::running)?;
             return Err(Failure::running(format!(
@@ -344,7 +375,8 @@ impl Drop {
                 entries(count)
             )));
         }
-        let dropped = inspector.drop(&which).map_err(Failure::running)?;
+        let (dropped, entries_dropped) = inspector.drop(&which).map_err(Failure::running)?;
+        note(&journal, &entries_dropped, dropped, |attempts| Event::Dropped { attempts });
         if self.json {
             say(format_args!("{:#}", json!({ "dropped": dropped })))?;
         } else {
@@ -407,6 +439,7 @@ fn listing(entries: &[Shown], now: Duration) -> String {
             entry.target.as_str().to_owned(),
             entry.server.clone(),
             entry.kind.clone(),
+            entry.urgency.as_str().to_owned(),
             entry.device.clone(),
             span(now.saturating_sub(entry.accepted_at)),
             left(entry, now),
@@ -415,8 +448,20 @@ fn listing(entries: &[Shown], now: Duration) -> String {
             entry.ack_id.clone(),
         ]
     };
-    let heads =
-        ["ID", "STATE", "TARGET", "SERVER", "KIND", "DEVICE", "AGE", "TIME LEFT", "ATTEMPTS", "REASON", "ACK ID"];
+    let heads = [
+        "ID",
+        "STATE",
+        "TARGET",
+        "SERVER",
+        "KIND",
+        "URGENCY",
+        "DEVICE",
+        "AGE",
+        "TIME LEFT",
+        "ATTEMPTS",
+        "REASON",
+        "ACK ID",
+    ];
     table(heads, entries.iter().map(row))
 }
 
@@ -492,7 +537,7 @@ mod tests {
             server: "chat-1".to_owned(),
             ack_id: "a\u{1b}[2J".to_owned(),
             kind: "message".to_owned(),
-            urgency: Urgency::Message,
+            urgency: Urgency::Call,
             device: "01234567".to_owned(),
             state: State::Buried,
             accepted_at: Duration::from_secs(1_800_000_000),
@@ -517,6 +562,7 @@ mod tests {
             "apple_rn",
             "chat-1",
             "message",
+            "call",
             "01234567",
             "1m 1s",
             "3h 58m 58s",

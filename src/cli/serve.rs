@@ -59,21 +59,24 @@ impl Serve {
             tracing::warn!(key, place, what, remedy, "a setting to think about");
         }
         let settings = loaded.settings;
-        super::block_on(async {
+        let ran = super::block_on(async {
             let shutdown = Shutdown::new();
             let deadline = settings.shutdown_deadline;
-            let listeners = Listeners::bind(&settings.http).await.map_err(|error| {
-                // Whoever reads only the log file must find it there.
-                tracing::error!(%error, "not started");
-                Failure::running(error)
+            let listeners = Listeners::bind(&settings.http).await.map_err(Failure::running)?;
+            let app = App::new(settings, &Clock::System, &shutdown, guard.dropped_lines()).map_err(|errors| {
+                // A service manager tries 1 again, and not 78.
+                if errors.may_pass() { Failure::running(errors) } else { Failure::configuration(errors) }
             })?;
-            let app =
-                App::new(settings, &Clock::System, &shutdown, guard.dropped_lines()).map_err(Failure::configuration)?;
             signals::watch_and_reload(&shutdown, deadline, app.reload())?;
             app.run(listeners).await;
             tracing::info!("stopped");
             Ok(())
-        })
+        });
+        if let Err(failure) = &ran {
+            // Whoever reads only the log file must find it there.
+            tracing::error!(error = failure.text, "not started");
+        }
+        ran
     }
 }
 

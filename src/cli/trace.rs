@@ -1,21 +1,29 @@
 //! `pushrelay trace`: what happened to one notification, from the journal that the relay keeps.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::Failure;
-use super::output::{print, say};
+use super::output::{print, remark, say};
 use super::servers::table;
+use crate::clock::Clock;
 use crate::config::KnownServers;
-use crate::journal::{self, JournalSettings, Line};
+use crate::journal::{self, JournalSettings, Line, ReadError};
+use crate::queue::OpenError;
+use crate::queue::inspect::{Inspector, Shown, State};
+
+/// Entries of the queue that are told of: one a device of the same id is usual, one in all more so.
+const MOST_WAITING: usize = 20;
 
 /// See what happened to one notification.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the journal that a relay with `data_dir` keeps for a day (journal.keep), while it runs or not.
+Reads the journal that a relay with `data_dir` keeps for a day (journal.keep), while it runs or not,
+and tells what of it waits on disk.
 The id is the `ack_id` that the chat server gave the notification, or the `webhook-id` or `id` of a
 program's message; log lines have it, too.
 
@@ -53,15 +61,21 @@ impl Trace {
                 "the id is empty: a notification that was sent without an `ack_id` is not in the journal",
             ));
         }
-        let directory = self.data_dir()?.join(JournalSettings::DIRECTORY);
-        let lines = journal::read(&directory, &self.ack_id).map_err(Failure::running)?;
-        if lines.is_empty() {
+        let data_dir = self.data_dir()?;
+        let directory = data_dir.join(JournalSettings::DIRECTORY);
+        let waiting = self.in_the_queue(&data_dir);
+        let lines = match journal::read(&directory, &self.ack_id) {
+            Err(ReadError::Missing(_)) if !waiting.is_empty() => Vec::new(),
+            read => read.map_err(Failure::running)?,
+        };
+        if lines.is_empty() && waiting.is_empty() {
             return Err(Failure::running(format!(
                 "nothing is known of {:?} in {}. It may be that\n\
                  \x20 - it is older than the journal reaches back (journal.keep, 24h unless set; journal.max_size)\n\
                  \x20 - another relay took it, if several share the work: each keeps a journal of its own\n\
                  \x20 - it never came to the relay, or was refused before its id could be read: see the log\n\
                  \x20 - it came within the last second, and is not written yet\n\
+                 \x20 - the relay was killed before it was written, or was restored without --with-journal\n\
                  \x20 - journal.enabled is false, or data_dir was not set when it came\n\
                  \x20 - the journal could not be written: see pushrelay_journal_lines_dropped_total in the metrics",
                 self.ack_id,
@@ -69,13 +83,38 @@ impl Trace {
             )));
         }
         if self.json {
-            return say(format_args!("{:#}", serde_json::json!(lines)));
+            let lines = lines.iter().map(|line| json!(line));
+            let all: Vec<_> = lines.chain(waiting.iter().map(|entry| as_json(entry, Clock::System.unix()))).collect();
+            return say(format_args!("{:#}", Value::Array(all)));
         }
-        print(timeline(&lines))?;
+        if lines.is_empty() {
+            say(
+                "The journal knows nothing of it: the relay was killed before it was written, or was restored without \
+                 --with-journal, or it is older than the journal reaches back.",
+            )?;
+        } else {
+            print(timeline(&lines))?;
+        }
+        for entry in &waiting {
+            say(in_words(entry))?;
+        }
         if lines.len() == journal::MOST_LINES {
             say(format_args!("Only the last {} lines are shown.", journal::MOST_LINES))?;
         }
         Ok(())
+    }
+
+    /// What still waits, oldest first: the journal may have missed how it got there. Where there is no queue, nothing does.
+    fn in_the_queue(&self, data_dir: &Path) -> Vec<Shown> {
+        let looked = match Inspector::open(data_dir, Clock::System) {
+            Ok(inspector) => inspector.named(&self.ack_id, MOST_WAITING).map_err(|error| error.to_string()),
+            Err(OpenError::Missing { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        looked.unwrap_or_else(|problem| {
+            remark(format_args!("pushrelay: whether it waits on disk is not known: {problem}"));
+            Vec::new()
+        })
     }
 
     fn data_dir(&self) -> Result<PathBuf, Failure> {
@@ -96,6 +135,45 @@ impl Trace {
             })
         })
     }
+}
+
+/// What the queue has of it, in a sentence.
+fn in_words(entry: &Shown) -> String {
+    let milliseconds = |at: Duration| u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+    let Shown { id, attempts, .. } = entry;
+    let reason = entry.reason.as_deref().map(|reason| format!(", {reason:?} at last")).unwrap_or_default();
+    let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let then = match (entry.state, entry.wakes_at) {
+        (State::Buried, _) => "given up, and kept to be looked at".to_owned(),
+        (State::Leased, _) => "an attempt is under way".to_owned(),
+        (State::Waiting, Some(at)) => format!("due {}", time(milliseconds(at))),
+        (State::Waiting | State::Ready, _) => "due now".to_owned(),
+    };
+    let until = time(milliseconds(entry.expires_at));
+    let target = entry.target.as_str();
+    format!(
+        "In the queue it is entry {id} for {target}: {tries}{reason}; {then}; its time is over {until}. `pushrelay queue \
+         show {id}` shows more."
+    )
+}
+
+/// As a line of the journal would be, with what the queue knows besides.
+fn as_json(entry: &Shown, now: Duration) -> Value {
+    let milliseconds = |at: Duration| u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "id": entry.ack_id,
+        "at": milliseconds(now),
+        "event": "in_queue",
+        "server": entry.server,
+        "target": entry.target.as_str(),
+        "kind": entry.kind,
+        "reason": entry.reason,
+        "attempts": entry.attempts,
+        "expires_at": milliseconds(entry.expires_at),
+        "entry": entry.id.number(),
+        "state": entry.state.as_str(),
+        "wakes_at": entry.wakes_at.map(milliseconds),
+    })
 }
 
 /// One row a line, in their order.
@@ -138,6 +216,8 @@ fn what(line: &Line<'_>, delivered: Option<u64>) -> String {
             format!("the token is dead, {after}, {ms} ms: the server is told at its next push to it")
         }
         ("buried", _) => format!("left the queue undelivered {after}, and is kept to be looked at"),
+        ("dropped", _) => format!("an operator dropped it {after}"),
+        ("retried", _) => format!("an operator asked for another try {after}"),
         ("receipt", _) => match delivered.and_then(|delivered| line.at.checked_sub(delivered)) {
             Some(later) => format!("received by the phone, {later} ms later"),
             None => "received by the phone".to_owned(),
@@ -223,6 +303,8 @@ TIME (UTC)                WHAT HAPPENED                           WHY           
                 r#""event":"buried","attempts":2"#,
                 "left the queue undelivered after 2 attempts, and is kept to be looked at",
             ),
+            (r#""event":"dropped","attempts":7"#, "an operator dropped it after 7 attempts"),
+            (r#""event":"retried","attempts":1"#, "an operator asked for another try after 1 attempt"),
             (r#""event":"receipt""#, "received by the phone"),
             (r#""event":"repeat""#, "came again; answered without waking the phone"),
             (r#""event":"refused""#, "refused: not admitted"),

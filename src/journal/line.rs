@@ -61,6 +61,8 @@ pub enum Event<'a> {
     Superseded,
     /// Its time was over before it could be delivered.
     Expired {
+        /// How the last attempt failed.
+        reason: Option<Reason>,
         /// How many attempts there were.
         attempts: u32,
     },
@@ -75,6 +77,16 @@ pub enum Event<'a> {
     Buried {
         /// Why.
         reason: Option<Reason>,
+        /// How many attempts there were.
+        attempts: u32,
+    },
+    /// An operator took it out of the queue: it is not delivered.
+    Dropped {
+        /// How many attempts there were.
+        attempts: u32,
+    },
+    /// An operator made it due at once.
+    Retried {
         /// How many attempts there were.
         attempts: u32,
     },
@@ -158,6 +170,8 @@ impl Event<'_> {
             Self::Expired { .. } => "expired",
             Self::RemovedLate { .. } => "removed_late",
             Self::Buried { .. } => "buried",
+            Self::Dropped { .. } => "dropped",
+            Self::Retried { .. } => "retried",
             Self::Receipt => "receipt",
             Self::Repeat { .. } => "repeat",
             Self::Refused { .. } => "refused",
@@ -209,11 +223,13 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
             line.attempts = Some(attempts);
             line.expires_at = Some(milliseconds(expires));
         }
-        Event::Buried { reason, attempts } => {
+        Event::Buried { reason, attempts } | Event::Expired { reason, attempts } => {
             line.reason = reason.map(Cow::from);
             line.attempts = Some(attempts);
         }
-        Event::Expired { attempts } => line.attempts = Some(attempts),
+        Event::Dropped { attempts } | Event::Retried { attempts } => {
+            line.attempts = Some(attempts);
+        }
         Event::Repeat { answer } => line.reason = Some(answer.into()),
         Event::RemovedLate { reason, told } => {
             line.reason = Some(reason.into());

@@ -15,7 +15,7 @@ mod tests;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -142,6 +142,34 @@ impl Journal {
     pub fn dropped(&self) -> u64 {
         self.0.shared.state().dropped
     }
+}
+
+/// Notes what a command did beside a relay that may be running, in the order given. Blocks for the disk. Deletes nothing for
+/// its age or size: only the relay knows how much it is to keep. Without the directory nothing is noted: its relay keeps no
+/// journal.
+///
+/// # Errors
+/// The journal cannot be written; some of the lines may be in it.
+pub fn note_beside<'a>(
+    directory: &Path,
+    clock: &Clock,
+    notes: impl IntoIterator<Item = (Subject<'a>, Event<'a>)>,
+) -> io::Result<()> {
+    let mut notes = notes.into_iter().filter(|(subject, _)| !subject.ack_id.is_empty()).peekable();
+    if notes.peek().is_none() || !directory.try_exists()? {
+        return Ok(());
+    }
+    let settings = JournalSettings { directory: directory.to_owned(), keep: Duration::MAX, max_bytes: u64::MAX };
+    let mut segments = Segments::beside(settings, clock.clone());
+    let (at, mut lines) = (clock.unix(), Vec::with_capacity(LINE_BYTES));
+    while let Some((subject, event)) = notes.next() {
+        line::write(&mut lines, at, &subject, &event);
+        if lines.len() >= ENOUGH || notes.peek().is_none() {
+            segments.append_beside(&lines)?;
+            lines.clear();
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Hand {

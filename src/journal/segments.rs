@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +61,22 @@ impl Segments {
             segments.failed(&error, 0);
         }
         segments
+    }
+
+    /// For a process beside the one whose journal it is. Opens nothing yet.
+    pub(super) fn beside(settings: JournalSettings, clock: Clock) -> Self {
+        Self { settings, clock, open: None, total: 0, failing: None }
+    }
+
+    /// Writes whole lines. A segment that it begins belongs to whom the directory belongs to: the relay goes on with it.
+    pub(super) fn append_beside(&mut self, lines: &[u8]) -> io::Result<()> {
+        let directory = fs::metadata(&self.settings.directory)?;
+        let open = self.ready(u64::try_from(lines.len()).unwrap_or(u64::MAX))?;
+        if open.file.metadata()?.uid() != directory.uid() {
+            // Only root can, and only root has to.
+            let _ = fchown(&open.file, Some(directory.uid()), Some(directory.gid()));
+        }
+        self.try_append(lines, &mut 0)
     }
 
     /// Writes whole lines, and returns how many were lost.

@@ -86,9 +86,11 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
         Event::Attempt { number: 1, reason, provider_id: None, took },
         Event::Queued { reason, attempts: 1, expires: Duration::from_secs(NOW + 60) },
         Event::Superseded,
-        Event::Expired { attempts: 2 },
+        Event::Expired { reason, attempts: 2 },
         Event::RemovedLate { reason: "UNREGISTERED", told: Some(Told { provider_id: Some(&fcm), attempts: 5, took }) },
         Event::Buried { reason, attempts: 3 },
+        Event::Dropped { attempts: 1 },
+        Event::Retried { attempts: 2 },
         Event::Receipt,
         Event::Repeat { answer: "remembered" },
         Event::Refused { reason: "signature" },
@@ -113,6 +115,8 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
             "expired",
             "removed_late",
             "buried",
+            "dropped",
+            "retried",
             "receipt",
             "repeat",
             "refused",
@@ -122,13 +126,14 @@ fn everything_that_can_happen_is_found_again_in_its_order_and_nothing_of_others(
     );
     assert!(lines.iter().zip(NOW * 1_000..).all(|(line, at)| line.at == at && line.ack_id == "ack-1"));
     let reasons: Vec<_> = lines.iter().map(|line| line.reason.as_deref().unwrap_or("-")).collect();
-    let said = ["UNAVAILABLE", "UNAVAILABLE", "-", "-", "UNREGISTERED", "UNAVAILABLE", "-", "remembered"];
+    let said =
+        ["UNAVAILABLE", "UNAVAILABLE", "-", "UNAVAILABLE", "UNREGISTERED", "UNAVAILABLE", "-", "-", "-", "remembered"];
     assert_eq!(reasons, [&said[..], &["signature", "BadDeviceToken", "-"]].concat());
     let attempts: Vec<_> = lines.iter().map(|line| line.attempts.unwrap_or(0)).collect();
-    assert_eq!(attempts, [1, 1, 0, 2, 5, 3, 0, 0, 0, 0, 4]);
+    assert_eq!(attempts, [1, 1, 0, 2, 5, 3, 1, 2, 0, 0, 0, 0, 4]);
     assert_eq!(lines[1].expires_at, Some((NOW + 60) * 1_000));
     assert_eq!((lines[0].ms, &lines[0].provider_id), (Some(7), &None));
-    assert_eq!(lines[10].provider_id.as_deref(), Some("0:15%31bd"));
+    assert_eq!(lines[12].provider_id.as_deref(), Some("0:15%31bd"));
     assert_eq!(read(folder.path(), "").unwrap(), [], "what has no id is not noted");
     assert_eq!(journal.dropped(), 0);
 }
@@ -313,6 +318,39 @@ fn of_a_request_that_is_repeated_for_ever_only_the_last_lines_are_given() {
     assert!(journal.flush(PATIENCE));
     let lines = read(folder.path(), "ack-1").unwrap();
     assert_eq!((lines.len(), lines[0].at), (MOST_LINES, NOW * 1_000 + 5));
+}
+
+#[test]
+fn a_command_notes_beside_a_relay_that_goes_on_with_what_it_finds() {
+    let folder = folder();
+    let clock = Clock::manual(NOW);
+    let journal = start(folder.path(), &clock);
+    note_and_flush(&journal, "ack-1");
+    let beside = |notes: &[(Subject<'static>, Event<'static>)]| {
+        note_beside(folder.path(), &clock, notes.iter().copied()).unwrap();
+    };
+    beside(&[(subject("ack-1"), Event::Retried { attempts: 1 }), (subject(""), Event::Retried { attempts: 1 })]);
+    assert_eq!(names(folder.path()), ["1800000000.jsonl"]);
+    // A night without a push: what is noted now is to be kept for as long as anything.
+    clock.advance(8 * HOUR);
+    beside(&[(subject("ack-1"), Event::Dropped { attempts: 2 })]);
+    assert_eq!(names(folder.path()), ["1800000000.jsonl", "1800028800.jsonl"]);
+    note_and_flush(&journal, "ack-1");
+    assert_eq!(names(folder.path()).len(), 2, "the relay goes on with the new one");
+    assert_eq!(events(folder.path(), "ack-1"), ["ended", "retried", "dropped", "ended"]);
+    // Nothing is deleted for its age by whoever does not know how much is to be kept.
+    clock.advance(100 * HOUR);
+    beside(&[(subject("ack-1"), Event::Dropped { attempts: 2 })]);
+    assert_eq!(names(folder.path()).len(), 3);
+}
+
+#[test]
+fn where_no_journal_is_kept_a_command_begins_none() {
+    let folder = folder();
+    let directory = folder.path().join("journal");
+    let dropped = [(subject("ack-1"), Event::Dropped { attempts: 1 })];
+    note_beside(&directory, &Clock::manual(NOW), dropped).unwrap();
+    assert!(!directory.exists());
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use super::Limits;
 use super::entry::{Enqueued, EntryId, Removed, Settled, Settlement, millis, since_epoch};
 use super::error::QueueError;
 use super::keys::DeviceKey;
+use super::reasons::known;
 use super::shared::Shared;
 use super::supersede::Scope;
 use super::tallies::Change;
@@ -83,7 +84,7 @@ pub(super) struct Changes<'t> {
 }
 
 /// The columns of [`removed`].
-pub(super) const REMOVED: &str = "id, target, server, ack_id, kind, accepted_at";
+pub(super) const REMOVED: &str = "id, target, server, ack_id, kind, accepted_at, attempts, reason";
 
 pub(super) fn removed(row: &Row<'_>) -> rusqlite::Result<Removed> {
     Ok(Removed {
@@ -93,6 +94,8 @@ pub(super) fn removed(row: &Row<'_>) -> rusqlite::Result<Removed> {
         ack_id: row.get(3)?,
         kind: row.get(4)?,
         accepted_at: since_epoch(row.get(5)?),
+        attempts: row.get(6)?,
+        reason: row.get_ref(7)?.as_str_or_null()?.map(known),
     })
 }
 
@@ -302,7 +305,7 @@ impl Changes<'_> {
         let gone = self
             .connection
             .prepare_cached(&format!("DELETE FROM entries WHERE id = ?1 RETURNING {REMOVED}, buried_at IS NOT NULL"))?
-            .query_row([id], |row| Ok((removed(row)?, row.get::<_, bool>(6)?)))
+            .query_row([id], |row| Ok((removed(row)?, row.get::<_, bool>(8)?)))
             .optional()?;
         Ok(gone.map(|(removed, buried)| {
             let (waiting, buried) = if buried { (0, -1) } else { (-1, 0) };

@@ -75,6 +75,10 @@ pub struct Removed {
     pub kind: String,
     /// When the caller asked, since the Unix epoch.
     pub accepted_at: Duration,
+    /// Attempts made.
+    pub attempts: u32,
+    /// How the last one ended, if there was one.
+    pub reason: Option<Reason>,
 }
 
 /// What a worker got.

@@ -86,6 +86,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the next try may do better though nobody looks after the file: another process ends, the disk has room again
+    /// or is mounted.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::DiskFull { .. } | Self::Io { .. } | Self::Database { .. })
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

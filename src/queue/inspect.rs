@@ -22,6 +22,10 @@ use crate::notification::{TargetName, Urgency};
 /// The most entries listed at once, whatever is asked for: a terminal's worth a hundred times over.
 pub const MAX_LISTED: usize = 10_000;
 
+/// The most entries that a change names, for whoever notes it: beyond them it only counts. At some 300 bytes each they take
+/// 30 MB, and as much of a journal, which would otherwise hold nothing else.
+pub const MAX_NAMED: usize = 100_000;
+
 /// An open queue.
 #[derive(Debug)]
 pub struct Inspector {
@@ -166,11 +170,22 @@ impl Inspector {
         Ok(entry)
     }
 
-    /// Makes entries due now, buried or not.
-    pub fn retry(&mut self, which: &Which) -> Result<Retried, InspectError> {
+    /// What waits or is buried under this name that a caller gave it, the oldest first, at most `limit`. Reads the whole table
+    /// without its contents: a second for a million entries.
+    pub fn named(&self, ack_id: &str, limit: usize) -> Result<Vec<Shown>, InspectError> {
+        let limit = i64::try_from(limit.min(MAX_LISTED)).unwrap_or(i64::MAX);
+        let mut statement = self
+            .connection
+            .prepare(&format!("SELECT {COLUMNS} FROM entries WHERE ack_id = ?1 ORDER BY id LIMIT ?2"))?;
+        let rows = statement.query_map(params![ack_id, limit], show)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Makes entries due now, buried or not. Names those that are, as they were, up to [`MAX_NAMED`].
+    pub fn retry(&mut self, which: &Which) -> Result<(Retried, Vec<Shown>), InspectError> {
         let now = millis(self.clock.unix());
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut retried = Retried::default();
+        let (mut retried, mut named) = (Retried::default(), Vec::new());
         for id in ids(&transaction, which)? {
             let found: Option<(String, i64)> = transaction
                 .prepare_cached("SELECT state, expires_at FROM entries WHERE id = ?1")?
@@ -181,6 +196,7 @@ impl Inspector {
                 Some((state, _)) if state == State::Leased.as_str() => retried.under_way += 1,
                 Some((_, expires_at)) if expires_at <= now => retried.expired += 1,
                 Some(_) => {
+                    name(&transaction, id, &mut named)?;
                     transaction
                         .prepare_cached(
                             "UPDATE entries SET state = 'ready', wake_at = NULL, buried_at = NULL WHERE id = ?1",
@@ -191,18 +207,20 @@ impl Inspector {
             }
         }
         transaction.commit()?;
-        Ok(retried)
+        Ok((retried, named))
     }
 
-    /// Removes entries, and says how many there were. One that is under way may still arrive.
-    pub fn drop(&mut self, which: &Which) -> Result<u64, InspectError> {
+    /// Removes entries, and says how many there were. One that is under way may still arrive. Names those that are gone, up to
+    /// [`MAX_NAMED`].
+    pub fn drop(&mut self, which: &Which) -> Result<(u64, Vec<Shown>), InspectError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut dropped = 0;
+        let (mut dropped, mut named) = (0, Vec::new());
         for id in ids(&transaction, which)? {
+            name(&transaction, id, &mut named)?;
             dropped += transaction.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])? as u64;
         }
         transaction.commit()?;
-        Ok(dropped)
+        Ok((dropped, named))
     }
 
     /// How many there are of these; of ids, those that are there.
@@ -289,6 +307,18 @@ fn ids(connection: &Connection, which: &Which) -> rusqlite::Result<Vec<i64>> {
             statement.query_map(params![target, server, state.map(State::as_str)], |row| row.get(0))?.collect()
         }
     }
+}
+
+/// Adds the entry, if there is one and there is room.
+fn name(connection: &Connection, id: i64, named: &mut Vec<Shown>) -> rusqlite::Result<()> {
+    if named.len() < MAX_NAMED {
+        let entry = connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM entries WHERE id = ?1"))?
+            .query_row([id], show)
+            .optional()?;
+        named.extend(entry);
+    }
+    Ok(())
 }
 
 fn show(row: &Row<'_>) -> rusqlite::Result<Shown> {

@@ -105,15 +105,13 @@ impl Relay {
         if enqueued.is_ok() {
             self.refused_until.store(0, Ordering::Relaxed);
         }
+        let mut is_pointless = false;
         match enqueued {
             Ok(Enqueued::Stored { superseded }) => self.superseded(&superseded),
             // The same request, from before a restart.
             Ok(Enqueued::AlreadyThere) => {}
-            // As good as taken and replaced a moment later.
-            Ok(Enqueued::Pointless) => {
-                self.metrics.queue().settled(&target.name, "superseded", 1);
-                self.note(&subject.subject(target), &Event::Superseded);
-            }
+            // As good as taken and replaced a moment later: told below, in that order.
+            Ok(Enqueued::Pointless) => is_pointless = true,
             Err(error) => {
                 self.queue_failed("enqueue", &error);
                 self.queue_has_refused(queue);
@@ -132,6 +130,10 @@ impl Relay {
         log::notification_line(&subject.subject(target), &ending);
         let queued = Event::Queued { reason, attempts: run.attempts, expires: expires_at };
         self.note(&subject.subject(target), &queued);
+        if is_pointless {
+            let waited = self.queue_time().saturating_sub(accepted_at);
+            self.tell_superseded(&subject.subject(target), &target.name, run.attempts, reason, waited);
+        }
         if let Some(pending) = pending {
             pending.settle(&run.last.verdict, &outcome, None);
         }
@@ -172,9 +174,23 @@ impl Relay {
     /// A later notification has made these needless.
     pub(super) fn superseded(&self, removed: &[Removed]) {
         for one in removed {
-            self.metrics.queue().settled(&one.target, "superseded", 1);
-            self.note(&subject_of(one), &Event::Superseded);
+            let waited = self.queue_time().saturating_sub(one.accepted_at);
+            self.tell_superseded(&subject_of(one), &one.target, one.attempts, one.reason, waited);
         }
+    }
+
+    /// The end of one that a later notification has made needless. `waited` since it was accepted.
+    pub(super) fn tell_superseded(
+        &self,
+        subject: &Subject<'_>,
+        target: &TargetName,
+        attempts: u32,
+        reason: Option<Reason>,
+        waited: Duration,
+    ) {
+        self.metrics.queue().settled(target, "superseded", 1);
+        log::superseded_line(subject, attempts, reason, waited);
+        self.note(subject, &Event::Superseded);
     }
 
     pub(super) fn note(&self, subject: &Subject<'_>, event: &Event<'_>) {

@@ -124,7 +124,7 @@ impl Relay {
         self.take_out(target, &lease);
         for damaged in &lease.undecodable {
             self.metrics.queue().settled(&target.name, "buried", 1);
-            self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: 0 });
+            self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: damaged.attempts });
         }
         let took_none = lease.entries.is_empty();
         let mut entries = lease.entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
@@ -249,14 +249,21 @@ impl Relay {
                 self.note(&subject, &event);
                 let later = Settlement::Later { due_at, attempts: tried.attempts, reason };
                 if self.write(entry.id, later).await == Settled::Superseded {
-                    self.metrics.queue().settled(&target.name, "superseded", 1);
-                    self.note(&subject, &Event::Superseded);
+                    self.tell_superseded(
+                        &subject,
+                        &target.name,
+                        attempts,
+                        Some(reason),
+                        now.saturating_sub(entry.accepted_at),
+                    );
                 }
             }
             Later::Expires => {
                 self.write(entry.id, Settlement::Done).await;
-                self.note(&subject, &Event::Expired { attempts: tried.attempts });
-                self.failed(target, entry, reason, tried, "expired");
+                self.note(&subject, &Event::Expired { reason: Some(reason), attempts });
+                let took = now.saturating_sub(entry.accepted_at);
+                let way = (&entry.notification.kind, transport(target, &entry.notification));
+                self.tell_expired(&subject, target, way, Some(reason), attempts, took);
             }
             Later::Bury(reason) => {
                 self.write(entry.id, Settlement::Bury { reason }).await;
@@ -320,8 +327,7 @@ impl Relay {
         let Notification { kind, .. } = &entry.notification;
         self.metrics.failure(target.platform, kind, transport(target, &entry.notification), reason);
         self.metrics.queue().settled(&target.name, word, 1);
-        let text = if word == "expired" { TOO_LATE } else { GIVEN_UP };
-        let outcome = Outcome::Failed { text: text.into() };
+        let outcome = Outcome::Failed { text: GIVEN_UP.into() };
         self.tell(&Subject::of(&entry.notification), &self.ending(&outcome, Some(reason), entry, tried));
     }
 
@@ -332,14 +338,31 @@ impl Relay {
 
     /// Its time was over before it could be tried again.
     fn expired(&self, target: &Target, expired: &Removed) {
+        let (subject, took) = (subject_of(expired), self.queue_time().saturating_sub(expired.accepted_at));
+        let Removed { attempts, reason, .. } = *expired;
+        self.note(&subject, &Event::Expired { reason, attempts });
         let kind = PushKind::of_word(&expired.kind);
+        self.tell_expired(&subject, target, (&kind, Transport::Standard), reason, attempts, took);
+    }
+
+    /// One reason for all that were too late; what the provider said last stands in the text.
+    fn tell_expired(
+        &self,
+        subject: &Subject<'_>,
+        target: &Target,
+        (kind, transport): (&PushKind, Transport),
+        last: Option<Reason>,
+        attempts: u32,
+        took: Duration,
+    ) {
         self.metrics.queue().settled(&target.name, "expired", 1);
-        self.metrics.failure(target.platform, &kind, Transport::Standard, EXPIRED);
-        let outcome = Outcome::Failed { text: TOO_LATE.into() };
-        let took = self.queue_time().saturating_sub(expired.accepted_at);
-        let ending = Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts: 0, took };
-        self.tell(&subject_of(expired), &ending);
-        self.note(&subject_of(expired), &Event::Expired { attempts: 0 });
+        self.metrics.failure(target.platform, kind, transport, EXPIRED);
+        let text = match last {
+            Some(last) => format!("{TOO_LATE}; the last attempt ended with {last}").into(),
+            None => TOO_LATE.into(),
+        };
+        let outcome = Outcome::Failed { text };
+        self.tell(subject, &Ending { outcome: &outcome, reason: Some(EXPIRED), observed: None, attempts, took });
     }
 
     /// What else waited for a device whose token is dead.

@@ -68,6 +68,13 @@ fn lower(level: Level) -> &'static str {
     }
 }
 
+/// Whether a character could make a line look like another: those that terminals act on, those that begin a line for some
+/// readers, and those that are not seen or have what follows read from right to left.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 /// The bridge from the `log` crate adds fields about the source; the line says what is needed of them.
 fn is_shown(name: &str) -> bool {
     !name.starts_with("log.")
@@ -131,15 +138,15 @@ impl Visit for JsonFields<'_, '_> {
     }
 }
 
-/// Writes what stands between the quotes of a JSON string (RFC 8259, section 7). DEL and the C1 controls need no escape
-/// there, but terminals act on them.
+/// Writes what stands between the quotes of a JSON string (RFC 8259, section 7). DEL, the C1 controls and what turns a text
+/// around need no escape there, but whoever shows the line acts on them. All of them have four digits.
 struct JsonEscaped<'a, W>(&'a mut W);
 
 impl<W: Write> Write for JsonEscaped<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut plain = 0;
         for (at, c) in text.char_indices() {
-            if c != '"' && c != '\\' && !c.is_control() {
+            if c != '"' && c != '\\' && !is_deceptive(c) {
                 continue;
             }
             self.0.write_str(&text[plain..at])?;
@@ -148,7 +155,7 @@ impl<W: Write> Write for JsonEscaped<'_, W> {
                 '"' => self.0.write_str("\\\"")?,
                 '\\' => self.0.write_str("\\\\")?,
                 '\n' => self.0.write_str("\\n")?,
-                control => write!(self.0, "\\u{:04x}", u32::from(control))?,
+                deceptive => write!(self.0, "\\u{:04x}", u32::from(deceptive))?,
             }
         }
         self.0.write_str(&text[plain..])
@@ -195,13 +202,13 @@ impl Visit for HumanFields<'_, '_> {
     }
 }
 
-/// Escapes control characters and leaves the rest as it is.
+/// Escapes what deceives and leaves the rest as it is.
 struct ControlsEscaped<'a, W>(&'a mut W);
 
 impl<W: Write> Write for ControlsEscaped<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut plain = 0;
-        for (at, c) in text.char_indices().filter(|(_, c)| c.is_control()) {
+        for (at, c) in text.char_indices().filter(|(_, c)| is_deceptive(*c)) {
             self.0.write_str(&text[plain..at])?;
             plain = at + c.len_utf8();
             write!(self.0, "{}", c.escape_default())?;

@@ -31,6 +31,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a text from a caller that a line shows. Mattermost's ids have 26.
 const BOUND: usize = 64;
 
+/// The library that checks providers' certificates.
+const ECHOING: &str = "rustls_platform_verifier";
+
 /// How logs are written.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -145,6 +148,15 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), problem: error.to_string() })
 }
 
+/// What a library says of what we say better: it has an error line for each certificate that it does not trust, which the
+/// failed attempt's own line names with its target. Written all the same if the filter names the library.
+fn without_echoes(filter: EnvFilter, text: &str) -> EnvFilter {
+    if text.contains(ECHOING) {
+        return filter;
+    }
+    filter.add_directive(format!("{ECHOING}=off").parse().expect("a name and a level are a directive"))
+}
+
 /// Opens the outputs that are asked for.
 fn open(
     settings: &LogSettings,
@@ -172,7 +184,7 @@ fn open(
 
 /// From here the process logs, panics included.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, LogError> {
-    let filter = parse_filter(&settings.filter)?;
+    let filter = without_echoes(parse_filter(&settings.filter)?, &settings.filter);
     let guard = open(settings, Clock::System, io::stdout(), io::stderr())?;
     tracing_subscriber::fmt()
         .event_format(Line(settings.format))
@@ -271,6 +283,14 @@ pub fn notification_line(subject: &Subject<'_>, ending: &Ending<'_>) {
             );
         }
     }
+}
+
+/// The second line of one that waited on disk until a later one made it needless. `reason` is why its last attempt failed.
+pub fn superseded_line(subject: &Subject<'_>, attempts: u32, reason: Option<Reason>, took: Duration) {
+    let (ack_id, server, target) = (bounded(subject.ack_id), bounded(subject.server), bounded(subject.target));
+    let (kind, outcome) = (subject.kind, "superseded");
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(ack_id, server, target, kind, outcome, reason, attempts, ms, "notification");
 }
 
 /// The one line of a request that came before: `answer` says in a fixed word where the answer came from.

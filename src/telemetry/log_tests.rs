@@ -214,6 +214,49 @@ fn a_filter_that_does_not_parse_is_quoted_with_an_example() {
     assert!(error.ends_with("try `info` or `pushrelay=debug,info`"), "{error}");
 }
 
+#[test]
+fn what_turns_a_text_around_or_hides_in_it_is_escaped_and_other_scripts_are_not() {
+    let ack_id = "a\u{202e}b\u{2066}c\u{200b}d\u{2028}e\u{feff}f";
+    let raw = logged(LogFormat::Json, || refusal_line(&subject(ack_id), "wrong_key"));
+    assert!(raw.contains(r#""ack_id":"a\u202eb\u2066c\u200bd\u2028e\ufefff""#), "{raw}");
+    assert_eq!(json_line(|| refusal_line(&subject(ack_id), "wrong_key"))["ack_id"], ack_id);
+    let human = human_line(|| refusal_line(&subject(ack_id), "wrong_key"));
+    assert!(human.is_ascii() && human.contains("202e"), "{human}");
+    let raw = logged(LogFormat::Json, || refusal_line(&subject("übung-日本-שלום"), "wrong_key"));
+    assert!(raw.contains("übung-日本-שלום"), "{raw}");
+}
+
+#[test]
+fn one_that_a_later_one_made_needless_has_its_line() {
+    assert_eq!(
+        json_line(|| superseded_line(&subject("a"), 3, Some("ServiceUnavailable"), Duration::from_millis(31))),
+        json!({
+            "level": "info", "msg": "notification", "ack_id": "a", "server": "srv", "target": "apple_rn",
+            "kind": "message", "outcome": "superseded", "reason": "ServiceUnavailable", "attempts": 3, "ms": 31,
+        })
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_told_once_and_twice_only_to_whoever_asks() {
+    for (filter, lines) in [("info", 1), ("debug", 1), ("info,rustls_platform_verifier=error", 2)] {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&written);
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(Line(LogFormat::Json))
+            .with_env_filter(without_echoes(parse_filter(filter).unwrap(), filter))
+            .with_writer(move || Sink(Arc::clone(&sink)))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "rustls_platform_verifier::verification::others", "failed to verify TLS certificate");
+            tracing::warn!("ours");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), lines, "{filter}: {text}");
+        assert!(text.contains("ours"));
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_a_caller_writes_stays_within_its_field(text in "\\PC*|[\\x00-\\x1f\\x7f\u{80}-\u{9f}\"\\\\ =a]*") {

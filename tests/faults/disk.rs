@@ -146,6 +146,7 @@ async fn a_damaged_queue_is_an_error_at_start_unless_the_relay_may_run_without_o
         let (status, output) = stage.serve().end();
         assert_eq!(status.code(), Some(78), "{output}");
         assert!(output.contains("queue.sqlite3 is damaged") && output.contains("when_unusable"), "{output}");
+        assert!(output.contains(r#""msg":"not started""#), "{output}");
         assert_eq!(fs::read(&file).unwrap(), bytes, "it is left as it was found");
         fs::write(&file, whole).unwrap();
     }

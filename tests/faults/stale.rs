@@ -48,6 +48,32 @@ async fn a_call_that_waited_for_thirty_seconds_is_not_sent_and_a_message_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_in_vain_until_its_time_was_over_says_how_often_and_why() {
+    let stand = Stand::with("[breaker]\nfailures = 0\n[delivery]\nmax_attempts = 1\n").await;
+    stand.fault(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns));
+    let push = Push::apple(&apple_token(1));
+    stand.pass_until(stand.post(&push)).await.expect_ok();
+    stand.clock.advance(seconds(5 * 60 * 60));
+    stand.pass_until_nothing_waits().await;
+    let journal = stand.folder.path().join("data/journal");
+    let expired = async {
+        loop {
+            let lines = pushrelay::journal::read(&journal, push.text("ack_id")).unwrap_or_default();
+            if let Some(line) = lines.into_iter().find(|line| line.event == "expired") {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let line = stand.pass_until(expired).await;
+    assert!(line.attempts >= Some(1), "{line:?}");
+    assert_eq!(line.reason.as_deref(), Some("ServiceUnavailable"));
+    // The same for those that are over while they wait and while they are tried.
+    let failed = r#"service_failure_with_reason_total{platform="apple",reason="expired",transport="",type="message"}"#;
+    stand.wait_for_metric(failed, 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_badge_takes_the_place_of_one_that_waits() {
     let stand = in_an_outage().await;
     let badge =

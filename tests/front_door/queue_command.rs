@@ -219,6 +219,44 @@ async fn what_is_dropped_is_not_delivered_and_more_than_one_by_one_needs_a_yes()
     assert!(accepted.len() == 1 && accepted[0].device_token == last, "{accepted:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_does_and_what_waits_is_told_by_trace_even_where_the_journal_knows_nothing() {
+    let stage = stage().await;
+    let mut relay = stage.serve();
+    let address = relay.address();
+    apple_is_down(&stage);
+    let push = Push::apple(&apple_token(7)).with("ack_id", "ack-7");
+    stage.post(address, &push).await.unwrap().expect_ok();
+    let trace =
+        |more: &[&str]| run(stage.folder.path(), &[&["trace", "ack-7", "--config", "pushrelay.toml"], more].concat());
+    let id = queue(&stage, &["list", "--json"]).json()[0]["id"].to_string();
+    relay.signal("TERM");
+    relay.wait();
+    assert_eq!(queue(&stage, &["retry", &id]).well(), "1 entry due now.\n");
+    let told = trace(&[]).well();
+    assert!(told.contains("an operator asked for another try after"), "{told}");
+    assert!(told.contains(&format!("In the queue it is entry {id} for apple_rn: ")), "{told}");
+
+    // As after a restore without the journal.
+    let journal = stage.folder.path().join("data/journal");
+    std::fs::remove_dir_all(&journal).unwrap();
+    let told = trace(&[]).well();
+    assert!(told.contains("The journal knows nothing of it") && told.contains("restored without --with-journal"));
+    assert!(told.contains("\"ServiceUnavailable\" at last; "), "{told}");
+    let waits = trace(&["--json"]).json();
+    assert_eq!((&waits[0]["event"], &waits[0]["entry"].to_string()), (&"in_queue".into(), &id), "{waits:#}");
+
+    std::fs::create_dir(&journal).unwrap();
+    assert_eq!(queue(&stage, &["drop", &id]).well(), "1 entry dropped.\n");
+    let told = trace(&[]).well();
+    assert!(told.contains("an operator dropped it after") && !told.contains("In the queue"), "{told}");
+    // Where no journal is kept, none is begun.
+    std::fs::remove_dir_all(&journal).unwrap();
+    queue(&stage, &["drop", "--target", "apple_rn", "--yes"]).well();
+    assert!(!journal.exists());
+    trace(&[]).badly(1, "there is no journal");
+}
+
 #[test]
 fn each_way_to_fail_has_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,4 +279,38 @@ fn each_way_to_fail_has_its_exit_code() {
     }
     let left: Vec<_> = std::fs::read_dir(folder.join("empty")).unwrap().collect();
     assert!(left.is_empty(), "nothing was made: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_another_relay_has_is_worth_another_start_and_the_log_says_why_there_is_none() {
+    let stage = stage().await;
+    let mut first = stage.serve();
+    let address = first.address();
+    let (status, printed) = stage.serve().end();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    let logged =
+        printed.lines().find(|line| line.contains(r#""msg":"not started""#)).unwrap_or_else(|| panic!("{printed}"));
+    assert!(logged.contains(r#""level":"error""#) && logged.contains("held by another process"), "{logged}");
+
+    // And the one that starts says what waits.
+    apple_is_down(&stage);
+    stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_ok();
+    first.signal("TERM");
+    first.wait();
+    let line = stage.serve().wait_for("listening");
+    assert!(line.contains(r#""waiting":1"#), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_has_a_second_line_when_a_later_one_takes_its_place() {
+    let stage = stage().await;
+    let mut relay = stage.serve();
+    let address = relay.address();
+    apple_is_down(&stage);
+    let badge = |id: &str| Push::apple(&apple_token(1)).with("ack_id", id).with("type", "update_badge");
+    for id in ["older", "newer"] {
+        stage.post(address, &badge(id)).await.unwrap().expect_ok();
+    }
+    let line = relay.wait_for(r#""outcome":"superseded""#);
+    assert!(line.contains(r#""ack_id":"older""#) && line.contains(r#""reason":"ServiceUnavailable""#), "{line}");
 }

@@ -118,6 +118,18 @@ async fn an_expired_entry_is_removed_and_told_whether_it_was_due_or_not() {
 }
 
 #[tokio::test]
+async fn what_expires_says_how_often_it_was_tried_and_why_in_vain() {
+    let case = Case::open();
+    case.put(&message("a")).await;
+    let id = case.lease().await.entries[0].id;
+    let later = Settlement::Later { due_at: at(30), attempts: 7, reason: "ServiceUnavailable" };
+    case.queue.settle(id, later).await.unwrap();
+    case.clock.advance(Duration::from_secs(3_600));
+    let expired = case.lease().await.expired;
+    assert_eq!((expired[0].attempts, expired[0].reason), (7, Some("ServiceUnavailable")));
+}
+
+#[tokio::test]
 async fn the_same_request_is_kept_once_and_one_without_an_id_each_time() {
     let case = Case::open();
     case.put(&message("a")).await;

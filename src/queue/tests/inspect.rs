@@ -59,10 +59,13 @@ async fn a_filter_holds_in_all_its_parts() {
 async fn what_is_retried_is_leased_by_the_running_relay() {
     let case = Case::with_one_of_each().await;
     let mut inspector = case.inspect();
-    assert_eq!(inspector.retry(&Which::Buried).unwrap(), Retried { due: 1, ..Retried::default() });
+    let (retried, named) = inspector.retry(&Which::Buried).unwrap();
+    assert_eq!(retried, Retried { due: 1, ..Retried::default() });
+    assert_eq!((named.len(), named[0].ack_id.as_str(), named[0].state), (1, "buried", State::Buried), "as it was");
     let every = inspector.list(&all(), 100).unwrap().iter().map(|entry| entry.id).chain([EntryId::of(99)]).collect();
-    let retried = inspector.retry(&Which::Ids(every)).unwrap();
+    let (retried, named) = inspector.retry(&Which::Ids(every)).unwrap();
     assert_eq!(retried, Retried { due: 3, under_way: 1, expired: 0, missing: 1 });
+    assert_eq!(named.len(), 3, "what is left alone is not named");
     assert_eq!(case.leased().await, ["buried", "waiting", "ready"]);
     assert_eq!((case.waiting(), case.buried()), (4, 0));
 }
@@ -84,7 +87,8 @@ async fn an_idle_relay_notices_within_a_second_that_something_was_made_due() {
 async fn what_is_too_late_is_not_retried() {
     let case = Case::with_one_of_each().await;
     case.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(case.inspect().retry(&Which::Buried).unwrap(), Retried { expired: 1, ..Retried::default() });
+    let retried = case.inspect().retry(&Which::Buried).unwrap();
+    assert_eq!(retried, (Retried { expired: 1, ..Retried::default() }, Vec::new()));
 }
 
 #[tokio::test]
@@ -92,8 +96,9 @@ async fn what_is_dropped_is_gone_and_the_relay_counts_again() {
     let case = Case::with_one_of_each().await;
     let mut inspector = case.inspect();
     let leased = inspector.list(&Filter { state: Some(State::Leased), ..all() }, 1).unwrap()[0].id;
-    assert_eq!(inspector.drop(&Which::Ids(vec![leased, EntryId::of(99)])).unwrap(), 1);
-    assert_eq!(inspector.drop(&Which::Buried).unwrap(), 1);
+    let (dropped, named) = inspector.drop(&Which::Ids(vec![leased, EntryId::of(99)])).unwrap();
+    assert_eq!((dropped, named.len(), named[0].id), (1, 1, leased));
+    assert_eq!(inspector.drop(&Which::Buried).unwrap().0, 1);
     assert_eq!(case.queue.settle(leased, Settlement::Done).await, Ok(Settled::Gone));
     assert_eq!((case.waiting(), case.buried()), (2, 0));
     assert_eq!(inspector.stats().unwrap(), case.queue.stats().targets);
