@@ -208,7 +208,9 @@ pub(super) static AUTH: Group = Group {
 pub(super) static SERVER: Group = Group {
     name: "server",
     repeated: true,
-    about: "One for each chat server that may send. With `auth.mode = \"required\"` at least one is needed.",
+    about: "One for each chat server that may send. With `auth.mode = \"required\"` at least one is needed, here or in the \
+            servers directory; if that directory is there and empty, the relay starts with a warning, and nobody can send \
+            until a file is put into it.",
     keys: &[
         key("name", Kind::Text, Required, "For people, and for the names of environment variables."),
         key(
