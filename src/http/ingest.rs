@@ -11,6 +11,7 @@ use hyper::body::Body;
 
 use super::answer::Answer;
 use super::native::{self, ApiError, NOTIFICATIONS, Signed};
+use super::push::Claimed;
 use super::serve::{Answering, Routes};
 use super::signed::SignedHeaders;
 use super::{Edge, SEND_PUSH, push, routes};
@@ -70,7 +71,7 @@ impl Edge {
             &self.gate,
             &self.metrics,
             self.compatibility,
-            "",
+            Claimed { server: "", client: caller.address },
             body,
             |_| Ok(()),
             |(), notification| {
@@ -99,7 +100,7 @@ impl Edge {
             Err(_) if self.admission.sends_everything() => Ok(None),
             Err(refusal) => Err(refusal),
         };
-        let claimed = headers.server().unwrap_or_default();
+        let claimed = Claimed { server: headers.server().unwrap_or_default(), client: caller.address };
         push::send(&self.gate, &self.metrics, self.compatibility, claimed, body, verify, |proven, mut notification| {
             if proven.is_some() && notification.ack_id.is_empty() {
                 // The signature's id names the request: a repeat is known by it.
@@ -121,7 +122,7 @@ impl Edge {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let claimed = headers.server().unwrap_or_default();
+        let claimed = Claimed { server: headers.server().unwrap_or_default(), client: caller.address };
         let verify = |body: &[u8]| {
             let proven = self.admission.prove(caller, headers.server(), headers.webhook(), body);
             let proof = proven.map_err(|refusal| self.refused(refusal, claimed))?;
@@ -144,7 +145,7 @@ impl Edge {
                     }
                     Err(refusal) => {
                         self.metrics.refusal(refusal.label());
-                        log::refusal_line(&subject, refusal.label());
+                        log::refusal_line(&subject, claimed.client, refusal.label());
                         self.metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
                         Either::Right(std::future::ready(not_admitted(refusal)))
                     }
@@ -154,11 +155,10 @@ impl Edge {
         native::send(&self.gate, &self.native, &self.metrics, claimed, later, body, verify, admit).await
     }
 
-    /// `claimed` is who says that it sends, which may be anybody.
-    fn refused(&self, refusal: Refusal, claimed: &str) -> ApiError {
+    fn refused(&self, refusal: Refusal, claimed: Claimed<'_>) -> ApiError {
         self.metrics.refusal(refusal.label());
         let text = refusal.to_string();
-        let subject = log::Subject { ack_id: "", server: claimed, target: "", kind: "unread" };
+        let subject = log::Subject { ack_id: "", server: claimed.server, target: "", kind: "unread" };
         self.metrics.refused().note(&subject, refusal.label(), &text);
         let error = match refusal.kind() {
             RefusalKind::Unproven => ApiError::unauthorized(text),

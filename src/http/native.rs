@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::limits::{Gate, TurnedAway};
+use super::push::Claimed;
 use crate::notification::{Notification, ServerId, TargetName};
 use crate::outcome::Report;
 use crate::telemetry::log;
@@ -82,7 +83,7 @@ pub(super) async fn send<B, V, P, A, D, F>(
     gate: &Gate,
     native: &Native,
     metrics: &Metrics,
-    claimed: &str,
+    claimed: Claimed<'_>,
     later: bool,
     body: B,
     verify: V,
@@ -103,9 +104,10 @@ where
             if error.is_bad_request() {
                 metrics.bad_request();
             }
-            let server = log::bounded(claimed);
+            let server = log::bounded(claimed.server);
             tracing::warn!(
                 server,
+                client = %claimed.client,
                 code = error.code(),
                 reason = error.reason(),
                 problems = error.problems(),

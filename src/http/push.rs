@@ -1,6 +1,8 @@
 //! `POST /api/v1/send_push` and `POST /api/v1/ack`: from bytes to an answer. Who may send and how it is sent are passed
 //! in; this module only puts the steps in their order.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Body;
@@ -28,13 +30,20 @@ enum Declined {
     Refused(Refusal),
 }
 
-/// Answers a request to send. `claimed` is who says so in a header, for the log and the status page. `verify` sees the body exactly as it came, for a request that is signed as a whole;
-/// `deliver` checks who sends and says how it is delivered.
+/// Who says that it sends, which may be anybody, and from where: for the log and the status page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claimed<'a> {
+    /// What a header says; empty without one.
+    pub(super) server: &'a str,
+    pub(super) client: IpAddr,
+}
+
+/// Answers a request to send. `verify` sees the body exactly as it came, for a request that is signed as a whole; `deliver` checks who sends and says how it is delivered.
 pub(super) async fn send<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
-    claimed: &str,
+    claimed: Claimed<'_>,
     body: B,
     verify: V,
     deliver: D,
@@ -61,7 +70,7 @@ async fn decide<B, V, P, D, F>(
     gate: &Gate,
     metrics: &Metrics,
     compatibility: Compatibility,
-    claimed: &str,
+    claimed: Claimed<'_>,
     body: B,
     verify: V,
     deliver: D,
@@ -74,7 +83,7 @@ where
 {
     let (_place, body) = gate.enter(body).await.map_err(Declined::TurnedAway)?;
     let (proof, notification) = understand(body, metrics, compatibility, claimed, verify)?;
-    let delivery = check(proof, notification, metrics, deliver)?;
+    let delivery = check(proof, notification, metrics, claimed, deliver)?;
     Ok(delivery.await)
 }
 
@@ -87,7 +96,7 @@ fn understand<V, P>(
     body: Bytes,
     metrics: &Metrics,
     compatibility: Compatibility,
-    claimed: &str,
+    claimed: Claimed<'_>,
     verify: V,
 ) -> Result<(P, Notification), Declined>
 where
@@ -96,8 +105,8 @@ where
     let proof = verify(&body).map_err(|refusal| {
         metrics.refusal(refusal.label());
         // Nothing that the body says is believed yet, and who says that it sends may be anybody.
-        let subject = log::Subject { ack_id: "", server: claimed, target: "", kind: "unread" };
-        log::refusal_line(&subject, refusal.label());
+        let subject = log::Subject { ack_id: "", server: claimed.server, target: "", kind: "unread" };
+        log::refusal_line(&subject, claimed.client, refusal.label());
         metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
         Declined::Refused(refusal)
     })?;
@@ -105,13 +114,19 @@ where
         metrics.bad_request();
         let problem = bad.to_string();
         let problem = &problem[..problem.floor_char_boundary(LOGGED_PROBLEM_BYTES)];
-        tracing::warn!(problem, "a request to send could not be understood");
+        tracing::warn!(problem, client = %claimed.client, "a request to send could not be understood");
         Declined::Malformed(bad.text(&body, compatibility))
     })?;
     Ok((proof, notification))
 }
 
-fn check<P, D, F>(proof: P, notification: Notification, metrics: &Metrics, deliver: D) -> Result<F, Declined>
+fn check<P, D, F>(
+    proof: P,
+    notification: Notification,
+    metrics: &Metrics,
+    claimed: Claimed<'_>,
+    deliver: D,
+) -> Result<F, Declined>
 where
     D: FnOnce(P, Notification) -> Result<F, Refusal>,
 {
@@ -121,7 +136,7 @@ where
     deliver(proof, notification).map_err(|refusal| {
         metrics.refusal(refusal.label());
         let subject = log::Subject { ack_id: &ack_id, server: server.as_str(), target: target.as_str(), kind };
-        log::refusal_line(&subject, refusal.label());
+        log::refusal_line(&subject, claimed.client, refusal.label());
         metrics.refused().note(&subject, refusal.label(), &refusal.to_string());
         Declined::Refused(refusal)
     })

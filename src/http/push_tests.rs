@@ -29,8 +29,9 @@ async fn ending_as(with: Result<Outcome, Refusal>, compatibility: Compatibility)
     let gate = Arc::new(Gate::new(&settings, Arc::clone(&metrics)));
     let (push_gate, push_metrics) = (Arc::clone(&gate), Arc::clone(&metrics));
     let send_push = async move |request: Request<axum::body::Body>| {
+        let claimed = Claimed { server: "", client: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
         let deliver = |(), _| with.clone().map(|outcome| async { outcome });
-        send(&push_gate, &push_metrics, compatibility, "", request.into_body(), |_| Ok(()), deliver).await
+        send(&push_gate, &push_metrics, compatibility, claimed, request.into_body(), |_| Ok(()), deliver).await
     };
     let ack_metrics = Arc::clone(&metrics);
     let receive = async move |request: Request<axum::body::Body>| {

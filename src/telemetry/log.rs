@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -300,10 +301,11 @@ pub fn repeat_line(subject: &Subject<'_>, answer: &'static str) {
     tracing::info!(ack_id, server, target, kind, outcome, answer, "notification");
 }
 
-/// The one line of a notification that was not admitted.
-pub fn refusal_line(subject: &Subject<'_>, reason: &'static str) {
+/// The one line of a notification that was not admitted, and the address that it came from.
+pub fn refusal_line(subject: &Subject<'_>, client: IpAddr, reason: &'static str) {
     let (ack_id, server, target) = (bounded(subject.ack_id), bounded(subject.server), bounded(subject.target));
-    tracing::warn!(ack_id, server, target, kind = subject.kind, outcome = "refused", reason, "notification");
+    let kind = subject.kind;
+    tracing::warn!(ack_id, server, target, kind, outcome = "refused", reason, client = %client, "notification");
 }
 
 #[cfg(test)]

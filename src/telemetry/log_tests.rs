@@ -54,6 +54,8 @@ fn human_line(events: impl FnOnce()) -> String {
     line.split_once(' ').unwrap().1.to_owned()
 }
 
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
 fn subject(ack_id: &str) -> Subject<'_> {
     Subject { ack_id, server: "srv", target: "apple_rn", kind: "message" }
 }
@@ -89,22 +91,22 @@ fn a_failed_notification_is_a_warning_with_the_providers_word_and_what_the_calle
 fn a_removal_is_not_a_warning_and_a_refusal_is() {
     let line = json_line(|| notification_line(&subject("a"), &ended(&Outcome::Remove, Some("Unregistered"))));
     assert_eq!((&line["level"], &line["outcome"]), (&json!("info"), &json!("removed")));
-    let line = json_line(|| refusal_line(&subject("a"), "wrong_key"));
+    let line = json_line(|| refusal_line(&subject("a"), CLIENT, "wrong_key"));
     assert_eq!(
-        (&line["level"], &line["outcome"], &line["reason"]),
-        (&json!("warn"), &json!("refused"), &json!("wrong_key"))
+        (&line["level"], &line["outcome"], &line["reason"], &line["client"]),
+        (&json!("warn"), &json!("refused"), &json!("wrong_key"), &json!("192.0.2.1"))
     );
 }
 
 #[test]
 fn for_a_terminal_words_are_bare_and_everything_else_is_quoted() {
     assert_eq!(
-        human_line(|| refusal_line(&subject("apple_rn-v2"), "wrong_key")),
-        " WARN notification ack_id=apple_rn-v2 server=srv target=apple_rn kind=message outcome=refused reason=wrong_key"
+        human_line(|| refusal_line(&subject("apple_rn-v2"), CLIENT, "wrong_key")),
+        " WARN notification ack_id=apple_rn-v2 server=srv target=apple_rn kind=message outcome=refused reason=wrong_key client=192.0.2.1"
     );
-    let forged = human_line(|| refusal_line(&subject("x outcome=delivered"), "wrong_key"));
+    let forged = human_line(|| refusal_line(&subject("x outcome=delivered"), CLIENT, "wrong_key"));
     assert!(forged.contains(r#"ack_id="x outcome=delivered""#), "{forged}");
-    assert!(human_line(|| refusal_line(&subject(""), "r")).contains(r#"ack_id="""#));
+    assert!(human_line(|| refusal_line(&subject(""), CLIENT, "r")).contains(r#"ack_id="""#));
     let forged = human_line(|| tracing::warn!(error = %"x outcome=delivered", took = ?Duration::from_millis(3), "y"));
     assert_eq!(forged, r#" WARN y error="x outcome=delivered" took=3ms"#);
 }
@@ -156,7 +158,7 @@ fn no_token_no_text_and_no_signature_reaches_a_line() {
     for format in [LogFormat::Json, LogFormat::Human] {
         let text = logged(format, || {
             notification_line(&Subject::of(&notification), &ended(&Outcome::Delivered, None));
-            refusal_line(&Subject::of(&notification), "wrong_key");
+            refusal_line(&Subject::of(&notification), CLIENT, "wrong_key");
             tracing::debug!(?notification, "a developer's mistake");
         });
         assert_eq!(text.lines().count(), 3);
@@ -217,12 +219,12 @@ fn a_filter_that_does_not_parse_is_quoted_with_an_example() {
 #[test]
 fn what_turns_a_text_around_or_hides_in_it_is_escaped_and_other_scripts_are_not() {
     let ack_id = "a\u{202e}b\u{2066}c\u{200b}d\u{2028}e\u{feff}f";
-    let raw = logged(LogFormat::Json, || refusal_line(&subject(ack_id), "wrong_key"));
+    let raw = logged(LogFormat::Json, || refusal_line(&subject(ack_id), CLIENT, "wrong_key"));
     assert!(raw.contains(r#""ack_id":"a\u202eb\u2066c\u200bd\u2028e\ufefff""#), "{raw}");
-    assert_eq!(json_line(|| refusal_line(&subject(ack_id), "wrong_key"))["ack_id"], ack_id);
-    let human = human_line(|| refusal_line(&subject(ack_id), "wrong_key"));
+    assert_eq!(json_line(|| refusal_line(&subject(ack_id), CLIENT, "wrong_key"))["ack_id"], ack_id);
+    let human = human_line(|| refusal_line(&subject(ack_id), CLIENT, "wrong_key"));
     assert!(human.is_ascii() && human.contains("202e"), "{human}");
-    let raw = logged(LogFormat::Json, || refusal_line(&subject("übung-日本-שלום"), "wrong_key"));
+    let raw = logged(LogFormat::Json, || refusal_line(&subject("übung-日本-שלום"), CLIENT, "wrong_key"));
     assert!(raw.contains("übung-日本-שלום"), "{raw}");
 }
 

@@ -12,6 +12,9 @@ use super::*;
 use crate::http::testing::{self, Reply, Server};
 use crate::outcome::Outcome;
 
+/// Who says that it sends.
+const CHAT_ONE: Claimed<'_> = Claimed { server: "chat-1", client: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
+
 /// What a delivery ends with, by the device token.
 fn report(notification: &Notification) -> Report {
     let failed = |reason, text: &'static str, may_be_repeated| Report {
@@ -61,7 +64,7 @@ async fn setup() -> Setup {
                 }),
             }
         };
-        send(&gate, &own_native, &own_metrics, "chat-1", false, request.into_body(), verify, admit).await
+        send(&gate, &own_native, &own_metrics, CHAT_ONE, false, request.into_body(), verify, admit).await
     };
     let router = Router::new().route(NOTIFICATIONS, post(handler));
     Setup { server: Server::start(router).await, metrics, native, delivered }
@@ -299,7 +302,7 @@ mod through_the_relay {
                         )
                     })
                 };
-                send(&gate, &native, &own_metrics, "chat-1", false, request.into_body(), verify, admit).await
+                send(&gate, &native, &own_metrics, CHAT_ONE, false, request.into_body(), verify, admit).await
             };
             let server = Server::start(Router::new().route(NOTIFICATIONS, post(handler))).await;
             Self { simulator, server, metrics, _folder: folder }
