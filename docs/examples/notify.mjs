@@ -1,6 +1,6 @@
 // Sends one notification through the relay. Node 18 or newer.
 //
-//   npm install standardwebhooks
+//   npm install standardwebhooks     in this file's directory: Node looks for node_modules beside the file, not where you are
 //   RELAY_URL=http://localhost:8066 WEBHOOK_SECRET=whsec_… SERVER=my-server TARGET=my-app DEVICE=… node notify.mjs
 //
 // Prints what became of each device; fails unless all were reached.

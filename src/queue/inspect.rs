@@ -170,8 +170,8 @@ impl Inspector {
         Ok(entry)
     }
 
-    /// What waits or is buried under this name that a caller gave it, the oldest first, at most `limit`. Reads the whole table
-    /// without its contents: a second for a million entries.
+    /// What waits or is buried under this name that a caller gave it, the oldest first, at most `limit`. Looks at every entry,
+    /// without its content.
     pub fn named(&self, ack_id: &str, limit: usize) -> Result<Vec<Shown>, InspectError> {
         let limit = i64::try_from(limit.min(MAX_LISTED)).unwrap_or(i64::MAX);
         let mut statement = self

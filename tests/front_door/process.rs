@@ -103,6 +103,28 @@ async fn a_port_in_use_is_an_error_at_start() {
     assert!(output.contains(&format!("cannot listen on {address}")), "{output}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_certificate_is_not_trusted_is_told_in_one_line_unless_the_filter_names_the_library() {
+    for (filter, echoes) in [("info", false), ("info,rustls_platform_verifier=error", true)] {
+        let stage = Stage::set(&format!("[log]\nfilter = \"{filter}\"\n")).await;
+        let file = stage.folder.path().join("pushrelay.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        // The system knows nothing of the simulator's authority.
+        let without: Vec<_> = text.lines().filter(|line| !line.starts_with("ca_file")).collect();
+        assert!(without.len() < text.lines().count());
+        std::fs::write(&file, without.join("\n")).unwrap();
+
+        let mut relay = stage.serve();
+        let address = relay.address();
+        stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_fail(200, "APNs");
+        relay.signal("TERM");
+        let (_, output) = relay.end();
+        let ours = output.lines().filter(|line| line.contains(r#""outcome":"failed""#)).count();
+        assert_eq!(ours, 1, "{output}");
+        assert_eq!(output.contains("failed to verify TLS certificate"), echoes, "{output}");
+    }
+}
+
 #[test]
 fn a_wrong_configuration_is_reported_whole_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
