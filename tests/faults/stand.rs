@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushrelay::clock::Clock;
+use pushrelay::queue::inspect::{Filter, Inspector, State};
 use pushrelay::simulator::{Fault, Provider};
+
+use tokio::time::Instant;
 
 use crate::support::{Plan, Scene};
 
@@ -27,6 +30,7 @@ pub const STEP: Duration = Duration::from_millis(250);
 pub struct Stand {
     pub scene: Scene,
     pub clock: Clock,
+    started: Instant,
 }
 
 impl Deref for Stand {
@@ -88,7 +92,7 @@ impl Stand {
             })),
             ..plan
         };
-        Self { scene: Scene::new(plan).await, clock }
+        Self { scene: Scene::new(plan).await, clock, started: start }
     }
 
     pub fn fault(&self, fault: Fault) {
@@ -127,6 +131,23 @@ impl Stand {
     /// Turns the clock on until this many pushes have arrived, repeats included.
     pub async fn pass_until_arrived(&self, pushes: u64) {
         self.pass_until(self.simulator.ledger().wait_until(|counts| counts.accepted >= pushes)).await;
+    }
+
+    /// The simulator's time, milliseconds since the Unix epoch: right, whatever is done to the relay's wall time.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from((Duration::from_secs(NOW) + (self.clock.now() - self.started)).as_millis()).unwrap()
+    }
+
+    /// Waits, with the clock standing still, until each attempt from the queue has ended.
+    pub async fn wait_until_nothing_is_leased(&self) {
+        let leased = Filter { state: Some(State::Leased), ..Filter::default() };
+        let ended = async {
+            let inspector = Inspector::open(&self.folder.path().join("data"), self.clock.clone()).unwrap();
+            while !inspector.list(&leased, 1).unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("attempts end");
     }
 
     /// Turns the clock on until nothing waits on disk for these targets.
