@@ -33,8 +33,8 @@ backup of that name is replaced; another file never is. docs/disaster-recovery.m
 
 Examples:
   pushrelay backup relay.backup --config /etc/pushrelay/pushrelay.toml
-  pushrelay backup relay.sealed --passphrase-file /root/backup.passphrase --seal-keys
-  pushrelay backup - --passphrase-file /root/backup.passphrase > /mnt/elsewhere/relay.sealed")]
+  pushrelay backup relay.sealed --passphrase-file /etc/pushrelay/backup.passphrase --seal-keys
+  pushrelay backup - --passphrase-file /etc/pushrelay/backup.passphrase > relay.sealed")]
 pub(super) struct Backup {
     /// The file to write; - for the standard output.
     #[arg(value_name = "FILE")]

@@ -32,7 +32,7 @@ started from one backup both deliver.
 Examples:
   pushrelay restore relay.backup --check
   pushrelay restore relay.backup --to /etc/pushrelay --data-dir /var/lib/pushrelay
-  pushrelay restore relay.sealed --to ./rehearsal --passphrase-file /root/backup.passphrase
+  pushrelay restore relay.sealed --to ./rehearsal --passphrase-file /etc/pushrelay/backup.passphrase
   pushrelay restore relay.backup --to ./rehearsal --data-dir ./rehearsal/data --without-queue")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Restore {
