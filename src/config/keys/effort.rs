@@ -128,7 +128,8 @@ pub(in crate::config) static REMOVAL_GUARD: Group = Group {
             "share_percent",
             Kind::Count(1, 99),
             Default("50"),
-            "… and more than so many per cent of all pushes of the target that were delivered or met a dead token.",
+            "… and more than so many per cent of all pushes of the target that were delivered or met a dead token, or more than \
+             `count` came one after the other.",
         ),
         key("window", Kind::Duration(60 * SECOND, HOUR), Default("5m"), "How far back they are counted."),
     ],
