@@ -336,7 +336,7 @@ pub(super) static QUEUE: Group = Group {
             "max_entries",
             Kind::Count(1_000, 100_000_000),
             Default("1000000"),
-            "The most notifications on disk. Further ones are answered as if there were no queue.",
+            "The most notifications on disk; of one server at most 16 parts of 17. Further ones are answered as if there were no queue.",
         ),
         key("max_size", Kind::Size(16 << 20, 1 << 40), Default("4096MiB"), "The most room that the file may take."),
     ],

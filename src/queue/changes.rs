@@ -9,8 +9,10 @@ use super::Limits;
 use super::entry::{Enqueued, EntryId, Removed, Settled, Settlement, millis, since_epoch};
 use super::error::QueueError;
 use super::keys::DeviceKey;
+use super::leasing::Turns;
 use super::reasons::known;
 use super::shared::Shared;
+use super::shares::{self, Shares};
 use super::supersede::Scope;
 use super::tallies::Change;
 use crate::notification::{TargetName, Urgency};
@@ -42,6 +44,8 @@ pub(super) struct NewRow {
 pub(super) struct Effects {
     /// By target.
     pub tallies: BTreeMap<String, Change>,
+    /// Entries more or fewer, by server.
+    pub shares: BTreeMap<String, i64>,
     /// Targets whose workers have something to look at.
     pub woken: BTreeSet<String>,
     /// Tokens found dead.
@@ -78,6 +82,8 @@ pub(super) struct Changes<'t> {
     pub connection: &'t Connection,
     pub shared: &'t Shared,
     pub limits: &'t Limits,
+    pub shares: &'t Shares,
+    pub turns: &'t mut Turns,
     /// Milliseconds since the Unix epoch.
     pub now: i64,
     pub effects: Effects,
@@ -117,8 +123,15 @@ impl Changes<'_> {
         let pointless = pointless(&others, &row.scope, row.accepted_at);
         let gone: BTreeSet<i64> =
             pointless.iter().filter(|(_, leased)| !leased).map(|(id, _)| *id).chain(twin).collect();
-        if self.total() >= self.limits.max_entries.saturating_add(gone.len() as u64) {
-            return Ok(Err(QueueError::Full { max: self.limits.max_entries }));
+        let max = self.limits.max_entries;
+        let free = max.saturating_add(gone.len() as u64).saturating_sub(self.total());
+        if free == 0 {
+            return Ok(Err(QueueError::Full { max }));
+        }
+        let held = self.held(&row.server);
+        // What takes the place of another needs none.
+        if gone.is_empty() && shares::is_used_up(held, free) {
+            return Ok(Err(QueueError::Share { held, free }));
         }
         if let Some(id) = twin {
             self.delete(id)?;
@@ -126,6 +139,7 @@ impl Changes<'_> {
         let superseded = self.replace(&pointless)?;
         self.insert(row)?;
         self.change(row.target.as_str(), Change { waiting: 1, buried: 0 });
+        self.share(&row.server, 1);
         self.effects.woken.insert(row.target.as_str().to_owned());
         Ok(Ok(Enqueued::Stored { superseded }))
     }
@@ -310,6 +324,7 @@ impl Changes<'_> {
         Ok(gone.map(|(removed, buried)| {
             let (waiting, buried) = if buried { (0, -1) } else { (-1, 0) };
             self.change(removed.target.as_str(), Change { waiting, buried });
+            self.share(&removed.server, -1);
             removed
         }))
     }
@@ -387,6 +402,20 @@ impl Changes<'_> {
     fn total(&self) -> u64 {
         let changed = self.effects.tallies.values().map(|change| change.waiting + change.buried).sum();
         self.shared.tallies.total().saturating_add_signed(changed)
+    }
+
+    /// Entries of one server, with what this transaction has changed.
+    fn held(&self, server: &str) -> u64 {
+        let changed = self.effects.shares.get(server).copied().unwrap_or(0);
+        self.shares.held(server).saturating_add_signed(changed)
+    }
+
+    fn share(&mut self, server: &str, change: i64) {
+        if let Some(so_far) = self.effects.shares.get_mut(server) {
+            *so_far += change;
+        } else {
+            self.effects.shares.insert(server.to_owned(), change);
+        }
     }
 
     fn change(&mut self, target: &str, change: Change) {

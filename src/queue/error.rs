@@ -118,6 +118,16 @@ pub enum QueueError {
         /// The bound.
         max: u64,
     },
+    /// Its server has so many that the places which are left are for others.
+    #[error(
+        "{held} notifications of this server wait, and the {free} places that are left are for others; raise the queue's bound, or find out why a provider takes nothing"
+    )]
+    Share {
+        /// Its entries.
+        held: u64,
+        /// The places that are left.
+        free: u64,
+    },
     /// No space for it: on the disk, or within the file's bound.
     #[error(
         "the queue cannot grow: the disk is full, or the file has reached its bound; make space, or raise the bound"

@@ -1,8 +1,10 @@
-//! Which entries a worker gets: wake those whose time has come, remove those whose time is over, hand out the most urgent.
+//! Which entries a worker gets: wake those whose time has come, remove those whose time is over, hand out the most urgent. Among
+//! equally urgent ones the servers take turns, so that however much of one server waits, another's are next.
 //!
 //! Every statement here names its index and is bounded: what a lease costs depends on what it moves and not on how many
 //! entries there are (`schema` says how; a test reads the plans).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
@@ -29,14 +31,24 @@ pub(super) const EXPIRE: &str = "SELECT id FROM entries INDEXED BY entries_ready
     WHERE target = ?1 AND urgency = ?2 AND state = 'ready' AND expires_at <= ?3 LIMIT ?4";
 
 pub(super) const PICK: &str =
-    "SELECT id, accepted_at, expires_at, attempts, content FROM entries INDEXED BY entries_ready
-    WHERE target = ?1 AND urgency = ?2 AND state = 'ready' AND expires_at > ?3 ORDER BY expires_at, id LIMIT ?4";
+    "SELECT id, accepted_at, expires_at, attempts, content FROM entries INDEXED BY entries_turns
+    WHERE target = ?1 AND urgency = ?2 AND server = ?3 AND state = 'ready' AND expires_at > ?4
+    ORDER BY expires_at, id LIMIT ?5";
+
+/// The next server in turn: one step down the index, however many entries the one before has.
+pub(super) const NEXT_SERVER: &str = "SELECT server FROM entries INDEXED BY entries_turns
+    WHERE target = ?1 AND urgency = ?2 AND server > ?3 AND state = 'ready' ORDER BY server LIMIT 1";
 
 pub(super) const IS_READY: &str = "SELECT 1 FROM entries INDEXED BY entries_ready
     WHERE target = ?1 AND urgency = ?2 AND state = 'ready' LIMIT 1";
 
 pub(super) const NEXT: &str = "SELECT wake_at FROM entries INDEXED BY entries_asleep
     WHERE target = ?1 AND urgency = ?2 AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+
+/// Whose turn it was last, by target and urgency. In memory: after a restart the servers begin anew. Where a transaction fails,
+/// some have lost a turn.
+#[derive(Debug, Default)]
+pub(super) struct Turns(HashMap<(TargetName, u8), String>);
 
 impl Changes<'_> {
     pub(super) fn lease(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
@@ -56,7 +68,7 @@ impl Changes<'_> {
         for urgency in Urgency::ALL {
             self.wake(target, urgency, &mut lease)?;
             self.expire(target, urgency, &mut lease)?;
-            left -= self.pick(target, urgency, left, until, &mut lease)?;
+            left -= self.pick_in_turns(target, urgency, left, until, &mut lease)?;
         }
         lease.next_due = self.next_due(target)?;
         Ok(lease)
@@ -94,8 +106,8 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Says how many it took, those that cannot be read included.
-    fn pick(
+    /// As many from each server; what one does not use is for the others. Says how many it took.
+    fn pick_in_turns(
         &mut self,
         target: &TargetName,
         urgency: Urgency,
@@ -103,9 +115,60 @@ impl Changes<'_> {
         until: Duration,
         lease: &mut Lease,
     ) -> rusqlite::Result<usize> {
+        let mut waiting = self.servers_in_turn(target, urgency, limit)?;
+        let (mut left, mut last) = (limit, None);
+        while left > 0 && !waiting.is_empty() {
+            let share = (left / waiting.len()).max(1);
+            let mut have_more = Vec::new();
+            for server in waiting.into_iter().take(left) {
+                let taken = self.pick((target, urgency, &server), share, until, lease)?;
+                left -= taken;
+                if taken > 0 {
+                    last = Some(server.clone());
+                }
+                if taken == share {
+                    have_more.push(server);
+                }
+            }
+            waiting = have_more;
+        }
+        if let Some(last) = last {
+            self.turns.0.insert((target.clone(), urgency as u8), last);
+        }
+        Ok(limit - left)
+    }
+
+    /// The servers that have something ready, from the one behind that whose turn was last; no more than can be served.
+    fn servers_in_turn(&self, target: &TargetName, urgency: Urgency, limit: usize) -> rusqlite::Result<Vec<String>> {
+        let last = self.turns.0.get(&(target.clone(), urgency as u8)).map_or("", String::as_str);
+        let mut servers: Vec<String> = Vec::new();
+        let mut statement = self.connection.prepare_cached(NEXT_SERVER)?;
+        // To the end, and then from the beginning to where it began. A server's name is never empty.
+        for (begin, end) in [(last, None), ("", Some(last))] {
+            let mut before = begin.to_owned();
+            while servers.len() < limit {
+                let next: Option<String> = statement
+                    .query_row(params![target.as_str(), urgency as u8, before], |row| row.get(0))
+                    .optional()?;
+                let Some(server) = next.filter(|server| end.is_none_or(|end| server.as_str() <= end)) else { break };
+                servers.push(server.clone());
+                before = server;
+            }
+        }
+        Ok(servers)
+    }
+
+    /// The next of one server. Says how many it took, those that cannot be read included.
+    fn pick(
+        &mut self,
+        (target, urgency, server): (&TargetName, Urgency, &str),
+        limit: usize,
+        until: Duration,
+        lease: &mut Lease,
+    ) -> rusqlite::Result<usize> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut statement = self.connection.prepare_cached(PICK)?;
-        let mut rows = statement.query(params![target.as_str(), urgency as u8, self.now, limit])?;
+        let mut rows = statement.query(params![target.as_str(), urgency as u8, server, self.now, limit])?;
         // Nothing is changed while the index is walked.
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {

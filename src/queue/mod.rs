@@ -23,6 +23,7 @@ mod reasons;
 mod record;
 mod schema;
 mod shared;
+mod shares;
 mod steady;
 mod supersede;
 mod tallies;
@@ -53,7 +54,9 @@ use changes::{NewRow, Superseding};
 use command::{Answer, Answered, Command};
 use entry::millis;
 use keys::Hashes;
+use leasing::Turns;
 use shared::Shared;
+use shares::Shares;
 use steady::Steady;
 use supersede::Scope;
 use writer::{Parcel, Writer};
@@ -144,6 +147,8 @@ impl Queue {
             next_sweep: steady.now(),
             clock: Arc::clone(&steady),
             counted_at: None,
+            shares: Shares::default(),
+            turns: Turns::default(),
         };
         writer.prepare().map_err(OpenError::sqlite(&path))?;
         let (commands, receiver) = mpsc::channel();

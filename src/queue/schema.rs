@@ -20,10 +20,12 @@ const LOCK_NAME: &str = "queue.lock";
 const APPLICATION_ID: i64 = 0x5052_4c51;
 
 /// `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
-/// How long one process waits while the other writes. The longest that the command line does in one transaction, all of a
-/// million entries, takes a few seconds.
+/// The first release's files, which lack what [`SINCE_2`] makes.
+const FIRST_VERSION: i64 = 1;
+
+/// How long one process waits while the other writes. The command line writes for some ten milliseconds at a time (`inspect`).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages kept in memory, KiB. The two hashed indexes of a million entries are about 60 MB, and the part of them that a burst
@@ -35,9 +37,10 @@ const WAL_BYTES: i64 = 64 * 1024 * 1024;
 
 /// `wake_at` is the one time that a sleeping entry wakes at: when it is due, or when its lease ends. An entry that has woken
 /// is `ready` and has none. So leasing never walks over entries that are not due: it wakes those whose time has come
-/// (`entries_asleep`, by time), then takes from those that are ready (`entries_ready`, in the order of leases). Each costs
-/// one step down a tree per entry moved, however many there are: with one index for both, either all that are not due would
-/// be passed over, or all that are due be sorted.
+/// (`entries_asleep`, by time), removes those that are over (`entries_ready`, by their end), then takes from those that are
+/// ready (`entries_turns`, by server and then by end: the servers take turns). Each costs one step down a tree per entry moved,
+/// however many there are: with one index for both, either all that are not due would be passed over, or all that are due be
+/// sorted.
 ///
 /// `content` comes last, so that reading the rest of a row never follows its overflow pages.
 const TABLES: &str = "
@@ -81,6 +84,41 @@ CREATE TABLE late_verdicts (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX late_verdicts_age ON late_verdicts (at);
+";
+
+/// What the second version added. `entries_turns` gives each server its turn; `tallies` counts, so that no process ever walks
+/// a million entries to know how many there are. Triggers keep it, whoever writes: the relay, the command line, or a person with
+/// another program. A server that has no entry any more keeps a row of zeros until the next sweep.
+const SINCE_2: &str = "
+CREATE INDEX entries_turns ON entries (target, urgency, server, expires_at) WHERE state = 'ready';
+
+CREATE TABLE tallies (
+    target  TEXT    NOT NULL,
+    server  TEXT    NOT NULL,
+    waiting INTEGER NOT NULL,
+    buried  INTEGER NOT NULL,
+    PRIMARY KEY (target, server)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO tallies
+    SELECT target, server, sum(buried_at IS NULL), sum(buried_at IS NOT NULL) FROM entries GROUP BY target, server;
+
+CREATE TRIGGER entries_come AFTER INSERT ON entries BEGIN
+    INSERT INTO tallies VALUES (new.target, new.server, new.buried_at IS NULL, new.buried_at IS NOT NULL)
+        ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, buried = buried + excluded.buried;
+END;
+
+CREATE TRIGGER entries_go AFTER DELETE ON entries BEGIN
+    UPDATE tallies SET waiting = waiting - (old.buried_at IS NULL), buried = buried - (old.buried_at IS NOT NULL)
+        WHERE target = old.target AND server = old.server;
+END;
+
+CREATE TRIGGER entries_turn_over AFTER UPDATE OF buried_at ON entries
+    WHEN (old.buried_at IS NULL) <> (new.buried_at IS NULL) BEGIN
+    UPDATE tallies SET waiting = waiting + (new.buried_at IS NULL) - (old.buried_at IS NULL),
+            buried = buried + (new.buried_at IS NOT NULL) - (old.buried_at IS NOT NULL)
+        WHERE target = new.target AND server = new.server;
+END;
 ";
 
 /// An open file that no other relay has.
@@ -152,11 +190,16 @@ fn prepare(connection: &Connection, path: &Path, max_bytes: Option<u64>) -> Resu
         // Has to be said before the first table: what an outage has filled is given back afterwards.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
     }
-    settings(connection, max_bytes).map_err(sqlite)?;
+    settings(connection).map_err(sqlite)?;
     if version == 0 {
         create(connection).map_err(sqlite)?;
     }
     check(connection, path)?;
+    if version == FIRST_VERSION {
+        bring_up_to_date(connection).map_err(sqlite)?;
+    }
+    // Last: a file that has reached its bound must still be brought up to date.
+    bound(connection, max_bytes).map_err(sqlite)?;
     key(connection, path)
 }
 
@@ -177,13 +220,16 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     }
 }
 
-fn settings(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     // Texts and tokens of entries that are gone are written over where that costs no further page.
-    connection.pragma_update(None, "secure_delete", "FAST")?;
+    connection.pragma_update(None, "secure_delete", "FAST")
+}
+
+fn bound(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()> {
     if let Some(bytes) = max_bytes {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = i64::try_from((bytes / u64::from(page)).max(1)).unwrap_or(i64::MAX);
@@ -197,8 +243,17 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     aws_lc_rs::rand::fill(&mut key).expect("the system has random numbers: TLS could not start without them");
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(SINCE_2)?;
     transaction.execute("INSERT INTO meta (name, value) VALUES ('hash_key', ?1)", [&key[..]])?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// All of it or nothing: a relay that is killed here finds the file as it was. Some seconds for a million entries.
+fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(SINCE_2)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

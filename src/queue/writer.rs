@@ -17,7 +17,9 @@ use super::command::{Answer, Command};
 use super::entry::millis;
 use super::error::QueueError;
 use super::keys::DeviceKey;
+use super::leasing::Turns;
 use super::shared::Shared;
+use super::shares::Shares;
 use super::steady::Steady;
 use super::tallies::Change;
 use super::{Limits, reasons};
@@ -56,6 +58,8 @@ pub(super) struct Writer {
     pub counted_at: Option<i64>,
     /// Since the Unix epoch.
     pub next_sweep: Duration,
+    pub shares: Shares,
+    pub turns: Turns,
 }
 
 impl Writer {
@@ -193,13 +197,20 @@ impl Writer {
         let version = data_version(&transaction)?;
         let is_counted_anew = self.counted_at != Some(version);
         if is_counted_anew {
-            count(&transaction, &self.shared)?;
+            count(&transaction, &self.shared, &mut self.shares)?;
             self.counted_at = Some(version);
         }
         let now = millis(self.clock.now());
         let effects = Effects::default();
-        let mut changes =
-            Changes { connection: &transaction, shared: &self.shared, limits: &self.limits, now, effects };
+        let mut changes = Changes {
+            connection: &transaction,
+            shared: &self.shared,
+            limits: &self.limits,
+            shares: &self.shares,
+            turns: &mut self.turns,
+            now,
+            effects,
+        };
         work(&mut changes)?;
         changes.trim()?;
         let effects = changes.effects;
@@ -214,6 +225,9 @@ impl Writer {
         }
         for (target, millis) in oldest {
             self.shared.tallies.set_oldest(&target, millis);
+        }
+        for (server, change) in &effects.shares {
+            self.shares.change(server, *change);
         }
         take_place(&self.shared, effects);
         if is_counted_anew {
@@ -269,19 +283,18 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
-/// Walks two indexes, a few hundred milliseconds for a million entries; only when another process has written.
-fn count(connection: &Connection, shared: &Shared) -> rusqlite::Result<()> {
+/// Reads one row for each target and server with entries, 10,000 in some ten milliseconds; only when another process has written.
+fn count(connection: &Connection, shared: &Shared, by_server: &mut Shares) -> rusqlite::Result<()> {
     let mut counted: BTreeMap<String, Change> = BTreeMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT target, count(*), 0 FROM entries INDEXED BY entries_age WHERE buried_at IS NULL GROUP BY target
-         UNION ALL
-         SELECT target, 0, count(*) FROM entries INDEXED BY entries_buried WHERE buried_at IS NOT NULL GROUP BY target",
-    )?;
+    by_server.clear();
+    let mut statement = connection.prepare_cached("SELECT target, server, waiting, buried FROM tallies")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
+        let (waiting, buried): (i64, i64) = (row.get(2)?, row.get(3)?);
         let change = counted.entry(row.get(0)?).or_default();
-        change.waiting += row.get::<_, i64>(1)?;
-        change.buried += row.get::<_, i64>(2)?;
+        change.waiting += waiting;
+        change.buried += buried;
+        by_server.change(row.get_ref(1)?.as_str()?, waiting + buried);
     }
     shared.tallies.replace(&counted);
     for target in shared.tallies.names() {

@@ -33,6 +33,8 @@ pub(super) enum Stopped {
     Shutdown,
     /// The caller did not want to wait.
     AskedFor,
+    /// So many of its server wait that the places which are left on disk are for others.
+    Share,
 }
 
 /// The target is given less than there is.
@@ -40,6 +42,9 @@ const PACED: Reason = "quota_pace";
 
 /// Nothing was tried yet, as the caller wished.
 const ASKED_FOR: Reason = "respond_async";
+
+/// Its server has filled its share of the queue.
+const QUEUE_SHARE: Reason = "queue_share";
 
 impl Run {
     /// Its token was found dead while an earlier notification to it waited on disk.
@@ -61,6 +66,18 @@ impl Run {
         Self { last: Attempt::unanswered(verdict), attempts, elapsed, stopped: Some(stopped) }
     }
 
+    /// It was to wait on disk, and the places there are for other servers. Broken credentials are the better reason: they are
+    /// why it was to wait.
+    pub(super) fn beyond_its_share(&self) -> Self {
+        let (verdict, stopped) = match self.last.verdict {
+            Verdict::Retry { after, scope, unprocessed, .. } => {
+                (Verdict::Retry { reason: QUEUE_SHARE, after, scope, unprocessed }, Some(Stopped::Share))
+            }
+            ref other => (other.clone(), self.stopped),
+        };
+        Self { last: Attempt { verdict, ..self.last.clone() }, stopped, ..*self }
+    }
+
     /// Whether trying later may help: the trouble passes by itself, or an operator ends it.
     pub(super) fn may_wait(&self) -> bool {
         match self.last.verdict {
@@ -76,6 +93,7 @@ impl Run {
             (Some(Stopped::Pace), _) => "quota",
             (Some(Stopped::Shutdown), _) => "shutdown",
             (Some(Stopped::AskedFor), _) => "asked_for",
+            (Some(Stopped::Share), _) => "share",
             (None, Verdict::TargetBroken { .. } | Verdict::NewCredential { .. }) => "credentials",
             (None, _) => "trouble",
         }

@@ -112,6 +112,11 @@ impl Relay {
             Ok(Enqueued::AlreadyThere) => {}
             // As good as taken and replaced a moment later: told below, in that order.
             Ok(Enqueued::Pointless) => is_pointless = true,
+            // No trouble of the queue: its line is the notification's own.
+            Err(QueueError::Share { .. }) => {
+                self.metrics.queue().failed("share");
+                return self.settle(target, subject, &run.beyond_its_share(), pending);
+            }
             Err(error) => {
                 self.queue_failed("enqueue", &error);
                 self.queue_has_refused(queue);
@@ -153,7 +158,7 @@ impl Relay {
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
             // The breaker is open now: it says when.
             None if matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
-            Some(Stopped::Shutdown) | None => {
+            Some(Stopped::Shutdown | Stopped::Share) | None => {
                 let queued =
                     Queued { attempts: run.attempts, credential_renewed: true, others_arrive: false, now, expires_at };
                 match policy::later(&run.last.verdict, queued, fastrand::f64()) {

@@ -129,7 +129,7 @@ async fn a_file_of_a_later_release_is_refused_and_never_touched() {
     drop(file);
     let before = fs::read(&path).unwrap();
     let error = open(directory.path()).unwrap_err();
-    assert!(matches!(error, OpenError::TooNew { version: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::TooNew { version: 3, known: 2, .. }), "{error:?}");
     assert!(fs::read(&path).unwrap() == before);
 }
 

@@ -5,6 +5,7 @@ mod inspect;
 mod limits;
 mod plans;
 mod supersede;
+mod turns;
 mod verdicts;
 
 use std::path::Path;
