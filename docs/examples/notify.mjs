@@ -3,7 +3,7 @@
 //   npm install standardwebhooks     in this file's directory: Node looks for node_modules beside the file, not where you are
 //   RELAY_URL=http://localhost:8066 WEBHOOK_SECRET=whsec_… SERVER=my-server TARGET=my-app DEVICE=… node notify.mjs
 //
-// Prints what became of each device; fails unless all were reached.
+// Prints what became of each device; fails unless all were reached or wait at the relay, which then goes on trying.
 
 import { randomUUID } from "node:crypto";
 import process from "node:process";
@@ -48,7 +48,8 @@ if (!response.ok) {
 const { results, counts } = await response.json();
 for (const { device, status, message } of results) {
   if (status === "delivered") console.log(`device ${device} was reached`);
+  else if (status === "queued") console.log(`device ${device}: the relay has it and goes on trying; do not send it again`);
   else if (status === "unregistered") console.log(`device ${device} is gone: forget its token`);
   else console.log(`device ${device}: ${status}, ${message}`);
 }
-process.exit(counts.delivered === devices.length ? 0 : 1);
+process.exit(counts.delivered + counts.queued === devices.length ? 0 : 1);

@@ -3,7 +3,7 @@
     pip install standardwebhooks
     RELAY_URL=http://localhost:8066 WEBHOOK_SECRET=whsec_… SERVER=my-server TARGET=my-app DEVICE=… python notify.py
 
-Prints what became of each device; fails unless all were reached.
+Prints what became of each device; fails unless all were reached or wait at the relay, which then goes on trying.
 """
 
 import json
@@ -53,8 +53,10 @@ for result in answer["results"]:
     match result["status"]:
         case "delivered":
             print(f"device {result['device']} was reached")
+        case "queued":
+            print(f"device {result['device']}: the relay has it and goes on trying; do not send it again")
         case "unregistered":
             print(f"device {result['device']} is gone: forget its token")
         case other:
             print(f"device {result['device']}: {other}, {result.get('message')}")
-sys.exit(0 if answer["counts"]["delivered"] == len(devices) else 1)
+sys.exit(0 if answer["counts"]["delivered"] + answer["counts"]["queued"] == len(devices) else 1)

@@ -3,7 +3,7 @@
 #
 #   RELAY_URL=http://localhost:8066 WEBHOOK_SECRET=whsec_… SERVER=my-server TARGET=my-app DEVICE=… ./notify.sh
 #
-# Prints the relay's answer; fails unless the device was reached. For a try and for cron jobs: `openssl` takes the key as an
+# Prints the relay's answer; fails unless the device was reached or the push waits at the relay, which then goes on trying. For a try and for cron jobs: `openssl` takes the key as an
 # argument, which other users of the same machine can see. A program signs with a library, as notify.py and notify.mjs do.
 set -eu
 : "${RELAY_URL:?}" "${WEBHOOK_SECRET:?}" "${SERVER:?}" "${TARGET:?}" "${DEVICE:?}"
@@ -26,4 +26,4 @@ answer=$(curl --silent --show-error --fail-with-body --max-time 40 \
   --header "webhook-signature: v1,$signature" \
   --data-binary "$body" "$RELAY_URL/v1/notifications") || { printf '%s\n' "$answer" >&2; exit 1; }
 printf '%s\n' "$answer"
-case $answer in *'"status":"delivered"'*) ;; *) exit 1 ;; esac
+case $answer in *'"status":"delivered"'* | *'"status":"queued"'*) ;; *) exit 1 ;; esac
