@@ -1,6 +1,7 @@
 //! How a provider is reached: address, trusted authorities, forward proxy. No requests are made here and no connection
 //! is opened.
 
+mod exceptions;
 mod proxy;
 mod tls;
 
