@@ -20,6 +20,7 @@ mod serve;
 mod servers;
 mod signals;
 mod simulate;
+mod table;
 #[cfg(test)]
 mod tests;
 mod trace;

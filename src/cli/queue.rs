@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::{print, remark, say};
-use super::servers::table;
+use super::table::table;
 use crate::clock::{Clock, rfc3339};
 use crate::config::KnownServers;
 use crate::journal::{self, Event, JournalSettings};

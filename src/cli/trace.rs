@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::{print, remark, say};
-use super::servers::table;
+use super::table::table;
 use crate::clock::Clock;
 use crate::config::KnownServers;
 use crate::journal::{self, JournalSettings, Line, ReadError};

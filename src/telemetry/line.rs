@@ -70,7 +70,7 @@ fn lower(level: Level) -> &'static str {
 
 /// Whether a character could make a line look like another: those that terminals act on, those that begin a line for some
 /// readers, and those that are not seen or have what follows read from right to left.
-fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -16,3 +16,5 @@ mod series;
 mod sink;
 pub mod targets;
 pub mod traces;
+
+pub(crate) use line::is_deceptive;

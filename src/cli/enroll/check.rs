@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use super::{Asking, has_key};
 use crate::admission::site::Site;
 use crate::cli::output::print;
-use crate::cli::servers::table;
+use crate::cli::table::table;
 use crate::cli::{self, Failure};
 use crate::config::{KnownServer, KnownServers};
 use crate::enrolment::{FetchError, Publication, fetch};

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Where, table};
+use super::Where;
 use crate::admission::learned::{self, KeyStanding, NotAdoptable, Report, ServerReport};
 use crate::cli::Failure;
 use crate::cli::output::{print, say};
+use crate::cli::table::table;
 use crate::clock::{Clock, rfc3339};
 use crate::config::{KnownServers, NewServer};
 use crate::notification::ServerId;

@@ -4,10 +4,10 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use super::table;
 use crate::admission::ServerSettings;
 use crate::admission::rate::Rate;
 use crate::admission::registry::Fingerprint;
+use crate::cli::table::table;
 use crate::clock::rfc3339;
 use crate::config::{KnownServer, KnownServers};
 use crate::notification::TargetName;
