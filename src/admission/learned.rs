@@ -38,6 +38,7 @@ mod file;
 mod keys;
 mod observation;
 mod report;
+mod room;
 mod server;
 mod state;
 
@@ -65,7 +66,7 @@ const MAX_ID_BYTES: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most servers remembered. Ten thousand is far more than one relay serves, and under 30 MB at worst; ids can be made
-    /// up, so there must be a bound. Once made-up ids fill it, [`Learned::forget`] or removing the file makes room.
+    /// up, so there must be a bound. Beyond it those are forgotten that look the least like servers (`room`).
     pub max_servers: usize,
     /// The most signatures of one server held against its learned key per second.
     pub comparisons_per_server: u32,
@@ -96,9 +97,9 @@ pub struct Learned {
     /// Where it is kept, and that one saves at a time.
     file: Mutex<file::Place>,
     servers: RwLock<HashMap<ServerId, Arc<Server>>>,
-    beyond_bound: AtomicU64,
+    forgotten: AtomicU64,
     unusable_ids: AtomicU64,
-    /// When an id that is not kept was last worth a log line.
+    /// When an id that is not kept, or that another was forgotten for, was last worth a log line.
     last_logged: AtomicU64,
     comparisons: PerSecond,
     recoveries: PerSecond,
@@ -115,7 +116,7 @@ impl Learned {
             limits,
             file: Mutex::new(file::Place::new(directory)),
             servers: RwLock::new(servers),
-            beyond_bound: state.beyond_bound.into(),
+            forgotten: state.forgotten.into(),
             unusable_ids: state.unusable_ids.into(),
             last_logged: AtomicU64::default(),
             comparisons: PerSecond::default(),
@@ -168,8 +169,11 @@ impl Learned {
         let log = match key {
             Some(Event::PossibleSpoof | Event::PossibleRotation) => is_due(&server.last_logged, now),
             Some(Event::KeyLearned) => true,
-            // Any number of strangers can bring about a first signature each.
-            _ => event.is_some(),
+            // Any number of strangers can bring about a first signature each, and once there were too many, a first push.
+            _ => match event {
+                Some(Event::ServerBeyondBound) => is_due(&self.last_logged, now),
+                event => event.is_some(),
+            },
         };
         Observation { server: event, key, log }
     }
@@ -196,10 +200,6 @@ impl Learned {
 
     /// The server, and the event if it is new; or why it is not kept.
     fn server(&self, id: &ServerId, now: u64) -> Result<(Arc<Server>, Option<Event>), Event> {
-        let beyond_bound = || {
-            self.beyond_bound.fetch_add(1, Ordering::Relaxed);
-            Err(Event::ServerBeyondBound)
-        };
         let servers = self.servers();
         if let Some(server) = servers.get(id) {
             return Ok((Arc::clone(server), None));
@@ -208,21 +208,23 @@ impl Learned {
             self.unusable_ids.fetch_add(1, Ordering::Relaxed);
             return Err(Event::UnusableServerId);
         }
-        // Asked before the lock for writing as well: a flood of made-up ids must not stop the readers.
-        if servers.len() >= self.limits.max_servers {
-            return beyond_bound();
-        }
+        // Looked for while others may read: a flood of made-up ids must not stop them.
+        let is_full = servers.len() >= self.limits.max_servers;
+        let gone = if is_full { room::to_forget(&servers, self.limits.max_servers) } else { Vec::new() };
         drop(servers);
         let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(id) {
             return Ok((Arc::clone(server), None));
         }
+        // Another may have made room, or taken it, meanwhile: a few too many or too few until the next one comes.
         if servers.len() >= self.limits.max_servers {
-            return beyond_bound();
+            let forgotten = gone.iter().filter(|id| servers.remove(*id).is_some()).count();
+            self.forgotten.fetch_add(forgotten as u64, Ordering::Relaxed);
         }
         let server = Arc::new(Server { first_seen: now, ..Server::default() });
         servers.insert(id.clone(), Arc::clone(&server));
-        Ok((server, Some(Event::NewServer)))
+        let is_crowded = self.forgotten.load(Ordering::Relaxed) > 0;
+        Ok((server, Some(if is_crowded { Event::ServerBeyondBound } else { Event::NewServer })))
     }
 
     fn look(&self, server: &Server, parts: &SignedParts<'_>, now: u64) -> Option<Finding> {
@@ -256,7 +258,7 @@ impl Learned {
         servers.sort_by(|(one, _), (other, _)| one.cmp(other));
         State {
             servers,
-            beyond_bound: self.beyond_bound.load(Ordering::Relaxed),
+            forgotten: self.forgotten.load(Ordering::Relaxed),
             unusable_ids: self.unusable_ids.load(Ordering::Relaxed),
         }
     }

@@ -68,7 +68,11 @@ fn say(server: &str, event: Event) {
             "a chat server's pushes are all signed by another key than before: possibly it has a new key, or somebody has taken its place"
         ),
         Event::ServerBeyondBound => {
-            tracing::warn!(server, "pushes of further chat servers are not remembered: too many are already");
+            tracing::warn!(
+                server,
+                "more chat servers send than are remembered, as when somebody makes ids up: those that hardly sent are forgotten; \
+                 see `pushrelay servers learned`"
+            );
         }
         Event::UnusableServerId => {
             tracing::warn!("a push has a server id that is not remembered: too long, or not all visible ASCII");

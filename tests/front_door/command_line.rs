@@ -46,6 +46,44 @@ fn stranger(answer: &'static str) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_wrote_does_not_act_on_the_terminal_of_whoever_looks() {
+    const EVIL: &str = "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{200b}";
+    let folder = folder_with_a_canary().await;
+    let name = format!("evil {EVIL}{}", "n".repeat(70_000));
+    let json_name = serde_json::to_string(&name).unwrap();
+    let key = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=";
+    let server = format!("[[server]]\nid = \"evil\"\nname = {json_name}\nwebhook_keys = [\"{key}\"]\n");
+    let toml = server.replace("\u{7f}", "\\u007f");
+    let file = folder.path().join("pushrelay.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &toml).unwrap();
+    // JSON has no need to escape the latter two.
+    let relay = stranger(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"FAIL\",\"error\":\"\\u001b[2J\u{7f}\u{9b}\u{202e}\"}",
+    );
+    let send = format!("send --url http://{relay} --platform apple_rn-v2 --token 00");
+    for arguments in [
+        "servers list --config pushrelay.toml",
+        "servers list --json --config pushrelay.toml",
+        "config print --json --config pushrelay.toml",
+        "servers show evil --config pushrelay.toml",
+        "servers show evil --json --config pushrelay.toml",
+        "config print --config pushrelay.toml",
+        &send,
+    ] {
+        let (code, out, err) = run(&arguments.split(' ').collect::<Vec<_>>(), folder.path());
+        assert!(matches!(code, Some(0 | 1)), "{arguments}: {code:?} {err}");
+        let acted_on = |c: &char| c.is_control() && *c != '\n' || matches!(c, '\u{200b}' | '\u{202e}');
+        assert_eq!(out.chars().chain(err.chars()).find(acted_on), None, "{arguments}");
+        assert!(out.contains("[2J"), "{arguments} does not show it: {out:.300} {err:.300}");
+        if arguments.starts_with("servers") && arguments.contains("--json") {
+            let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+            let servers = json.as_array().cloned().unwrap_or_else(|| vec![json]);
+            assert!(servers.iter().any(|server| server["name"] == name.as_str()), "{arguments}: another name as JSON");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_well_is_healthy_wherever_its_configuration_puts_it() {
     let scene = Scene::usual().await;
     let folder = tempfile::tempdir().unwrap();

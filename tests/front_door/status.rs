@@ -54,7 +54,7 @@ struct Watching {
 impl Watching {
     async fn open(scene: &Scene, path: &str) -> Self {
         let mut stream = TcpStream::connect(scene.relay).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
         let mut watching = Self { stream, head: String::new(), read: String::new() };
         while !watching.read.contains("\r\n\r\n") {
             assert!(watching.more().await, "the connection ended before an answer");
@@ -238,6 +238,33 @@ async fn with_a_password_and_a_token_it_opens_to_either_and_to_nobody_else() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(scene.get(path).await.0, 200, "{path} needs none");
     }
+}
+
+#[tokio::test]
+async fn without_a_password_it_opens_under_no_name_that_a_stranger_can_point_at_it() {
+    let scene = Scene::usual().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for path in ["/status", "/status/events", "/status/style.css", "/status/script.js"] {
+        for (host, code) in
+            [("localhost:9066", 200), ("[::1]", 200), ("rebound.example", 421), ("rebound.example:80", 421)]
+        {
+            let response =
+                client.get(format!("http://{}{path}", scene.relay)).header("host", host).send().await.unwrap();
+            assert_eq!(response.status(), code, "{path} {host}");
+            if code == 421 {
+                let said = response.text().await.unwrap();
+                assert!(said.contains("localhost only") && said.contains("password_file"), "{said}");
+            }
+        }
+    }
+    let tables = "[status]\nbearer_token = \"t0ken-t0ken\"\n".to_owned();
+    let scene = Scene::new(Plan { tables, ..Plan::default() }).await;
+    let request = client.get(format!("http://{}/status", scene.relay)).header("host", "relay.example.com");
+    assert_eq!(
+        request.bearer_auth("t0ken-t0ken").send().await.unwrap().status(),
+        200,
+        "who knows the token may use any name"
+    );
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ impl From<&State> for Document {
     fn from(state: &State) -> Self {
         Self {
             version: VERSION,
-            beyond_bound: state.beyond_bound,
+            beyond_bound: state.forgotten,
             unusable_ids: state.unusable_ids,
             servers: state.servers.iter().map(|(id, server)| ServerEntry::new(id, server)).collect(),
         }
@@ -140,7 +140,7 @@ impl TryFrom<Document> for State {
         if let Some([(id, _), _]) = servers.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b)) {
             return Err(damaged(format!("the server after {id} is not in order or is there twice")));
         }
-        Ok(Self { servers, beyond_bound: document.beyond_bound, unusable_ids: document.unusable_ids })
+        Ok(Self { servers, forgotten: document.beyond_bound, unusable_ids: document.unusable_ids })
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Sent<'a> {
 pub enum Event {
     /// A server id seen for the first time.
     NewServer,
-    /// A push of a server that there is no room for.
+    /// The same, since others had to make room for such.
     ServerBeyondBound,
     /// A push with a server id that is not kept: over 128 bytes, or not all visible ASCII.
     UnusableServerId,
@@ -69,7 +69,7 @@ pub struct Observation {
     pub key: Option<Event>,
     /// Whether it is worth a log line. Every event is worth a count, but a flood of made-up ids or bad signatures should
     /// not flood the log: each server's contradicting signatures get a line a minute, ids that are not kept one a minute
-    /// together, and a first signature none of its own.
+    /// together, new ones as well once others had to make room, and a first signature none of its own.
     pub log: bool,
 }
 

@@ -11,8 +11,8 @@ use crate::notification::ServerId;
 pub struct Report {
     /// Each server that is kept.
     pub servers: Vec<ServerReport>,
-    /// Pushes of servers that there was no room for.
-    pub beyond_bound: u64,
+    /// Servers that were forgotten to make room for others.
+    pub forgotten: u64,
     /// Pushes with a server id that is not kept.
     pub unusable_ids: u64,
 }
@@ -118,7 +118,7 @@ pub(super) fn report(state: &State) -> Report {
     let is_shared = |key: &VerifyingKey| owners.get(key.spki_der()).is_some_and(|owners| *owners > 1);
     Report {
         servers: state.servers.iter().map(|(id, server)| server_report(id, server, is_shared)).collect(),
-        beyond_bound: state.beyond_bound,
+        forgotten: state.forgotten,
         unusable_ids: state.unusable_ids,
     }
 }

@@ -7,7 +7,8 @@ use crate::notification::ServerId;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) servers: Vec<(ServerId, StoredServer)>,
-    pub(super) beyond_bound: u64,
+    /// Servers that made room for others.
+    pub(super) forgotten: u64,
     pub(super) unusable_ids: u64,
 }
 

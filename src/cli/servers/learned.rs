@@ -94,7 +94,7 @@ impl Learned {
             let servers = report.servers.iter().map(|server| json(server, is_registered(server)));
             let all = json!({
                 "servers": servers.collect::<Vec<_>>(),
-                "pushes_of_servers_without_room": report.beyond_bound,
+                "servers_forgotten_for_room": report.forgotten,
                 "pushes_with_unusable_ids": report.unusable_ids,
             });
             say(format_args!("{all:#}"))?;
@@ -107,13 +107,15 @@ impl Learned {
         } else {
             print(format_args!("{}", list(&report, is_registered)))?;
         }
-        for (count, what) in [
-            (report.beyond_bound, "of further servers, for which there was no room"),
-            (report.unusable_ids, "with an id that is not kept"),
-        ] {
-            if count > 0 {
-                say(format_args!("Besides, {count} pushes {what}."))?;
-            }
+        if report.forgotten > 0 {
+            say(format_args!(
+                "Besides, {} that hardly sent were forgotten to make room: somebody makes ids up, or more servers send than are \
+                 remembered.",
+                report.forgotten
+            ))?;
+        }
+        if report.unusable_ids > 0 {
+            say(format_args!("Besides, {} pushes with an id that is not kept.", report.unusable_ids))?;
         }
         Ok(())
     }

@@ -21,8 +21,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_FRAME_OPTIONS};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, REFERRER_POLICY, X_FRAME_OPTIONS};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::Build;
@@ -32,8 +33,8 @@ use super::tls::Tls;
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::relay::{Relay, days_left};
-use access::Access;
 pub use access::StatusSettings;
+use access::{Access, Decision};
 use events::Events;
 use page::{Servers, Snapshot};
 use sampler::{History, Reading};
@@ -142,27 +143,34 @@ pub(super) fn routes(status: Arc<Status>) -> Router {
         .with_state(status)
 }
 
-async fn page(State(status): State<Arc<Status>>, headers: HeaderMap) -> Answer {
-    guarded(&status, &headers, || {
+async fn page(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Answer {
+    guarded(&status, &uri, &headers, || {
         answer::with_body(StatusCode::OK, "text/html; charset=utf-8", page::page(&status.snapshot()))
     })
 }
 
-async fn watch(State(status): State<Arc<Status>>, headers: HeaderMap) -> Answer {
-    guarded(&status, &headers, || status.events.watch(status.ops.shutdown.clone()))
+async fn watch(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Answer {
+    guarded(&status, &uri, &headers, || status.events.watch(status.ops.shutdown.clone()))
 }
 
-async fn style(State(status): State<Arc<Status>>, headers: HeaderMap) -> Answer {
-    guarded(&status, &headers, || answer::with_body(StatusCode::OK, "text/css; charset=utf-8", STYLE))
+async fn style(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Answer {
+    guarded(&status, &uri, &headers, || answer::with_body(StatusCode::OK, "text/css; charset=utf-8", STYLE))
 }
 
-async fn script(State(status): State<Arc<Status>>, headers: HeaderMap) -> Answer {
-    guarded(&status, &headers, || answer::with_body(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT))
+async fn script(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Answer {
+    guarded(&status, &uri, &headers, || answer::with_body(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT))
 }
 
 /// Answers if the caller may see it, and in either case says what a browser may do with the answer.
-fn guarded(status: &Status, headers: &HeaderMap, make: impl FnOnce() -> Answer) -> Answer {
-    let mut answer = if status.access.allows(headers) { make() } else { Access::refusal() };
+fn guarded(status: &Status, uri: &Uri, headers: &HeaderMap, make: impl FnOnce() -> Answer) -> Answer {
+    // HTTP/2 has the name in the address, and so has a request to a proxy.
+    let host = uri.authority().map(Authority::as_str);
+    let host = host.or_else(|| headers.get(HOST).map(|host| host.to_str().unwrap_or_default()));
+    let mut answer = match status.access.decide(host, headers) {
+        Decision::Shown => make(),
+        Decision::AsksForPassword => Access::refusal(),
+        Decision::ForeignName => Access::foreign_name(),
+    };
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

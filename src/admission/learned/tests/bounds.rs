@@ -7,19 +7,41 @@ fn suspects(learned: &Learned) -> usize {
 }
 
 #[test]
-fn a_server_beyond_the_bound_is_counted_and_not_kept() {
+fn beyond_the_bound_the_one_that_hardly_sent_makes_room() {
     let (_directory, learned) = fresh(Limits { max_servers: 2, ..Limits::default() });
     let event = |server: &str, second| learned.observe(&id(server), Sent::Unsigned, NOW + second).server;
     assert_eq!(event("one", 0), Some(Event::NewServer));
     assert_eq!(event("two", 0), Some(Event::NewServer));
-    assert_eq!(event("three", 0), Some(Event::ServerBeyondBound));
-    assert_eq!(event("three", 1), Some(Event::ServerBeyondBound));
     assert_eq!(event("one", 1), None);
+    assert_eq!(event("three", 2), Some(Event::ServerBeyondBound));
+    assert_eq!(event("one", 3), None, "it sent twice");
+    assert_eq!(event("two", 4), Some(Event::ServerBeyondBound), "it was forgotten");
     let report = learned.report();
-    assert_eq!((report.servers.len(), report.beyond_bound), (2, 2));
+    assert_eq!((report.servers.len(), report.forgotten), (2, 2));
     assert!(learned.forget(&id("two")));
     assert!(!learned.forget(&id("two")));
-    assert_eq!(event("three", 2), Some(Event::NewServer));
+}
+
+#[test]
+fn no_flood_of_made_up_ids_keeps_a_real_server_out_or_pushes_it_out() {
+    let (_directory, learned) = fresh(Limits { max_servers: 100, ..Limits::default() });
+    let mut life = Life::new();
+    let flood = |from: u64| {
+        for n in from..from + 500 {
+            learned.observe(&id(&format!("made-up-{n}")), Sent::Unsigned, NOW + n);
+        }
+    };
+    flood(0);
+    // It comes when all is full, and a little of the flood comes between each of its pushes.
+    for from in 1..10 {
+        life.step(&learned, 'A');
+        learned.observe(&id(&format!("between-{from}")), Sent::Unsigned, NOW + 500);
+    }
+    flood(1_000);
+    let report = learned.report();
+    assert!(report.servers.len() <= 100, "{}", report.servers.len());
+    assert!(report.servers.iter().any(|server| server.id == id(ID)), "the real one is there");
+    assert!(learned.adoptable(&id(ID)).is_ok(), "with its key");
 }
 
 #[test]
@@ -43,7 +65,7 @@ fn an_id_that_is_too_long_or_would_play_with_a_terminal_is_counted_and_not_kept(
 }
 
 #[test]
-fn a_flood_of_ids_that_are_not_kept_gets_a_log_line_a_minute() {
+fn a_flood_of_ids_gets_a_log_line_a_minute() {
     let (_directory, learned) = fresh(Limits { max_servers: 1, ..Limits::default() });
     assert!(learned.observe(&id("one"), Sent::Unsigned, NOW).log);
     assert!(!learned.observe(&id("one"), Sent::Unsigned, NOW).log, "nothing new");
