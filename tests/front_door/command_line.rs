@@ -53,7 +53,7 @@ async fn what_strangers_wrote_does_not_act_on_the_terminal_of_whoever_looks() {
     let json_name = serde_json::to_string(&name).unwrap();
     let key = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=";
     let server = format!("[[server]]\nid = \"evil\"\nname = {json_name}\nwebhook_keys = [\"{key}\"]\n");
-    let toml = server.replace("\u{7f}", "\\u007f");
+    let toml = server.replace('\u{7f}', "\\u007f");
     let file = folder.path().join("pushrelay.toml");
     fs::write(&file, fs::read_to_string(&file).unwrap() + &toml).unwrap();
     // JSON has no need to escape the latter two.
