@@ -1,25 +1,24 @@
 //! The only wiring: settings become a running relay.
 
 mod credentials;
+pub mod descriptors;
 mod expiry;
 mod learning;
+mod listeners;
 mod servers;
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::admission::learned::Learned;
 use crate::clock::Clock;
 use crate::config::{QueueUse, ServersDirectory, Settings};
-use crate::http::{Build, Edge, HttpSettings};
+use crate::http::{Build, Edge};
 use crate::journal::{Journal, JournalSettings};
 use crate::notification::TargetName;
 use crate::queue::{OpenError, Queue};
@@ -31,6 +30,7 @@ use crate::telemetry::log::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{TraceSettings, Traces};
 use credentials::Credentials;
+pub use listeners::{BindError, Listeners};
 
 /// Asks for what may change while the relay runs to be read again: chat servers and credentials. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -61,113 +61,6 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The longest wait at the end for a collector that does not take the last spans.
 const TRACES_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The sockets a relay serves on, bound before anything else starts: a port in use is an error at start.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For chat servers.
-    pub ingest: TcpListener,
-    /// For operators, if they have their own.
-    pub ops: Option<TcpListener>,
-}
-
-/// An address that could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (key `{key}`): {error}; {}", remedy(error, *address))]
-pub struct BindError {
-    address: SocketAddr,
-    key: &'static str,
-    error: io::Error,
-}
-
-impl BindError {
-    /// Another process has it, which may be a relay.
-    pub fn is_in_use(&self) -> bool {
-        self.error.kind() == io::ErrorKind::AddrInUse
-    }
-
-    /// What the system says.
-    pub fn problem(&self) -> String {
-        self.error.to_string()
-    }
-
-    /// What to do about it.
-    pub fn remedy(&self) -> String {
-        remedy(&self.error, self.address)
-    }
-}
-
-fn remedy(error: &io::Error, address: SocketAddr) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!("another process has it: ss -ltnp | grep {}", address.port()),
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address".to_owned(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 are for privileged users: choose a higher one".to_owned(),
-        _ => "choose another address".to_owned(),
-    }
-}
-
-impl Listeners {
-    /// Binds what the settings name.
-    pub async fn bind(settings: &HttpSettings) -> Result<Self, BindError> {
-        let ingest = bind(settings.listen, "listen").await?;
-        let ops = match settings.ops_listen {
-            Some(address) => Some(bind(address, "ops.listen").await?),
-            None => None,
-        };
-        Ok(Self { ingest, ops })
-    }
-
-    /// Binds each address for a moment, to see whether it can be had: key, address, and why not.
-    pub async fn attempt(settings: &HttpSettings) -> Vec<(&'static str, SocketAddr, Result<(), BindError>)> {
-        let ops = settings.ops_listen.map(|address| ("ops.listen", address));
-        let mut attempts = Vec::new();
-        for (key, address) in std::iter::once(("listen", settings.listen)).chain(ops) {
-            attempts.push((key, address, bind(address, key).await.map(drop)));
-        }
-        attempts
-    }
-}
-
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, BindError> {
-    listen(address).await.map_err(|error| BindError { address, key, error })
-}
-
-/// Connections that the kernel keeps until they are accepted; what `TcpListener::bind` asks for.
-const BACKLOG: u32 = 1_024;
-
-/// `[::]` means every address of the machine, as it does to Go: of both families, whatever the system's default
-/// (`net.ipv6.bindv6only`), and of IPv4 alone where there is no IPv6.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match address {
-        SocketAddr::V6(any) if any.ip().is_unspecified() => or_on_ipv4(both_families(address), any.port()).await,
-        address => TcpListener::bind(address).await,
-    }
-}
-
-fn both_families(any: SocketAddr) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v6()?;
-    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-    // As `TcpListener::bind` does: the connections of a relay that has just ended do not keep the port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(any)?;
-    socket.listen(BACKLOG)
-}
-
-/// What was bound, or the same port on IPv4 if this machine has no IPv6.
-async fn or_on_ipv4(bound: io::Result<TcpListener>, port: u16) -> io::Result<TcpListener> {
-    match bound {
-        Err(error) if lacks_ipv6(&error) => {
-            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-            tracing::info!(%address, %error, "this machine has no IPv6: listening on IPv4 alone");
-            TcpListener::bind(address).await
-        }
-        bound => bound,
-    }
-}
-
-fn lacks_ipv6(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
-}
 
 /// What could not be set up, all of it.
 #[derive(Debug, thiserror::Error)]
@@ -491,43 +384,5 @@ fn start_journal(journal: JournalSettings, clock: &Clock, metrics: &Metrics) -> 
             tracing::error!(%error, "no journal is kept: there is no thread for it");
             None
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn every_address_is_an_address_of_both_families() {
-        let listener = match both_families(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
-            Ok(listener) => listener,
-            // A machine without IPv6 cannot show this.
-            Err(error) if lacks_ipv6(&error) => return,
-            Err(error) => panic!("{error}"),
-        };
-        assert!(!rustix::net::sockopt::ipv6_v6only(&listener).unwrap());
-        let port = listener.local_addr().unwrap().port();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        assert!(listener.accept().await.unwrap().1.is_ipv6());
-    }
-
-    #[tokio::test]
-    async fn only_where_there_is_no_ipv6_the_port_is_bound_on_ipv4_alone() {
-        let failed = |errno: Errno| Err(io::Error::from(errno));
-        for errno in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
-            let bound = or_on_ipv4(failed(errno), 0).await.unwrap().local_addr().unwrap();
-            assert_eq!(bound.ip(), Ipv4Addr::UNSPECIFIED);
-        }
-        for errno in [Errno::ADDRINUSE, Errno::ACCESS, Errno::MFILE] {
-            let error = or_on_ipv4(failed(errno), 0).await.unwrap_err();
-            assert_eq!(Errno::from_io_error(&error), Some(errno));
-        }
-        let bound = TcpListener::bind("127.0.0.1:0").await;
-        assert!(or_on_ipv4(bound, 0).await.unwrap().local_addr().unwrap().ip().is_loopback());
     }
 }

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::Failure;
 use super::health::is_relay;
+use crate::app::descriptors::Room;
 use crate::app::{BindError, Listeners};
 use crate::cli::output::{print, say};
 use crate::clock::Clock;
@@ -159,6 +160,9 @@ fn read(loaded: &Loaded) -> Reading<'_> {
         warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
         ..Reading::default()
     };
+    if let Some((what, remedy)) = Room::raised_for(settings).problem() {
+        reading.warnings.push(format!("{what}\n    → {remedy}"));
+    }
     let mut keys = KeysInUse::default();
     for target in &settings.targets {
         match Sender::new(target, &Clock::System, &mut keys) {
@@ -212,7 +216,7 @@ async fn prove(
 }
 
 async fn listening(loaded: &Loaded, config: Option<PathBuf>) -> Vec<Finding> {
-    let attempts = Listeners::attempt(&loaded.settings.http).await;
+    let attempts = Listeners::attempt(&loaded.settings.http);
     let in_use = attempts.iter().any(|(_, _, attempt)| attempt.as_ref().is_err_and(BindError::is_in_use));
     let runs = in_use && a_relay_runs(config).await;
     let taken = |attempt: Result<(), BindError>| match attempt {

@@ -8,7 +8,8 @@ use clap::Args;
 use url::Url;
 
 use super::send::{Push, post};
-use super::{Failure, demo, signals};
+use super::signals::Signals;
+use super::{Failure, demo};
 use crate::app::{App, Listeners, Reload};
 use crate::cli::output::say;
 use crate::clock::Clock;
@@ -54,7 +55,7 @@ impl Dev {
         let started = Instant::now();
         let shutdown = Shutdown::new();
         let reload = Reload::default();
-        signals::watch_and_reload_at_a_terminal(&shutdown, STOP_DEADLINE, reload.clone())?;
+        Signals::noted()?.watch_and_reload_at_a_terminal(&shutdown, STOP_DEADLINE, reload.clone());
 
         let credentials = Credentials::generate().map_err(Failure::running)?;
         let mut settings = SimulatorSettings::new(&credentials);
@@ -73,7 +74,7 @@ impl Dev {
         let file = folder.path().join(demo::CONFIGURATION);
         // Not from the environment: the demonstration is the same for everybody.
         let loaded = config::load(Some(&file), std::iter::empty()).map_err(Failure::configuration)?;
-        let listeners = Listeners::bind(&loaded.settings.http).await.map_err(|error| {
+        let listeners = Listeners::bind(&loaded.settings.http).map_err(|error| {
             Failure::running(format!("{error}\nTry another address: pushrelay dev --listen 127.0.0.1:0"))
         })?;
         let address = listeners.ingest.local_addr().map_err(Failure::running)?;

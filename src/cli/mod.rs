@@ -140,6 +140,7 @@ impl Failure {
 pub fn run() -> ExitCode {
     // Every TLS connection of the process uses this one library; an earlier installation of the same is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    signals::outlive_file_limits();
     let result = match arguments().command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),

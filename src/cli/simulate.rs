@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, demo, signals};
+use super::signals::Signals;
+use super::{Failure, demo};
 use crate::cli::output::say;
 use crate::shutdown::Shutdown;
 use crate::simulator::{Credentials, Simulator, SimulatorSettings};
@@ -54,7 +55,7 @@ impl Simulate {
     pub(super) fn run(self) -> Result<(), Failure> {
         super::block_on(async move {
             let shutdown = Shutdown::new();
-            signals::watch(&shutdown, STOP_DEADLINE)?;
+            Signals::noted()?.watch(&shutdown, STOP_DEADLINE);
             let credentials = Credentials::generate().map_err(Failure::running)?;
             let mut settings = SimulatorSettings::new(&credentials);
             settings.apns_listen = self.apns;

@@ -58,6 +58,7 @@ pub(super) fn http(
         max_body_bytes: http.number("max_body"),
         header_timeout: http.duration("header_timeout"),
         body_timeout: http.duration("body_timeout"),
+        idle_timeout: http.duration("idle_timeout"),
         max_in_flight: http.number("max_in_flight"),
         max_connections: http.number("max_connections"),
         serve_metrics,

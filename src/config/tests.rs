@@ -103,6 +103,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(http.ops_listen, None);
     assert_eq!(http.max_body_bytes, 65_536);
     assert_eq!((http.header_timeout, http.body_timeout), (Duration::from_secs(10), Duration::from_secs(10)));
+    assert_eq!(http.idle_timeout, Duration::from_secs(120));
     assert_eq!((http.max_in_flight, http.max_connections), (10_000, 16_384));
     assert_eq!(admission.mode, crate::admission::AuthMode::Required);
     assert!(admission.allow_unsigned_test);

@@ -76,6 +76,8 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// The longest wait for a request's body.
     pub body_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
     /// The most requests worked on at once.
     pub max_in_flight: usize,
     /// The most open connections.
@@ -160,7 +162,7 @@ impl Edge {
             limits: ConnectionLimits {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
-                silence_timeout: pace::IDLE_TIMEOUT,
+                idle_timeout: settings.idle_timeout,
             },
             tls,
             serve_metrics: settings.serve_metrics,

@@ -15,10 +15,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// How long a connection may stay open without a request: 120 s. Longer than the 90 s for which Go's client keeps one, so that
-/// it is the caller who hangs up and no request meets a closing connection.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
-
 /// How long a caller may take nothing of an answer that is being written: 20 s. One that reads at all, however slowly, takes
 /// something in that time; one that does not would hold its connection, and what is buffered for it, for good.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,6 +26,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub(super) struct Pace {
     header_timeout: Duration,
+    /// How long the connection is kept without a request.
+    idle_timeout: Duration,
     phase: Mutex<Phase>,
     /// Since when an answer waits to be read.
     unread_since: Mutex<Option<Instant>>,
@@ -59,9 +57,10 @@ pub(super) enum Patience {
 }
 
 impl Pace {
-    pub(super) fn new(header_timeout: Duration, now: Instant) -> Arc<Self> {
+    pub(super) fn new(header_timeout: Duration, idle_timeout: Duration, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             header_timeout,
+            idle_timeout,
             phase: Mutex::new(Phase::Headers { since: now }),
             unread_since: Mutex::default(),
         })
@@ -116,8 +115,8 @@ impl Pace {
             Phase::Headers { since } => Patience::Until(since + self.header_timeout),
             // No headers that begin after `now` can be late before then.
             Phase::Busy { .. } => Patience::Until(now + self.header_timeout),
-            Phase::Idle { since } if now >= since + IDLE_TIMEOUT => Patience::Idle,
-            Phase::Idle { since } => Patience::Until((now + self.header_timeout).min(since + IDLE_TIMEOUT)),
+            Phase::Idle { since } if now >= since + self.idle_timeout => Patience::Idle,
+            Phase::Idle { since } => Patience::Until((now + self.header_timeout).min(since + self.idle_timeout)),
         }
     }
 }
@@ -240,17 +239,20 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// As by default.
+    const IDLE: Duration = Duration::from_secs(120);
+
     #[tokio::test(start_paused = true)]
     async fn a_new_connection_has_the_header_timeout_to_send_its_first_headers() {
         let start = Instant::now();
-        let pace = Pace::new(10 * SECOND, start);
+        let pace = Pace::new(10 * SECOND, IDLE, start);
         assert_eq!(pace.patience(start), Patience::Until(start + 10 * SECOND));
         assert_eq!(pace.patience(start + 10 * SECOND), Patience::Exhausted);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_running_request_is_never_late_however_long_it_takes() {
-        let pace = Pace::new(10 * SECOND, Instant::now());
+        let pace = Pace::new(10 * SECOND, IDLE, Instant::now());
         let request = pace.request();
         let later = Instant::now() + 1_000 * SECOND;
         assert_eq!(pace.patience(later), Patience::Until(later + 10 * SECOND));
@@ -259,7 +261,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn between_requests_a_connection_outlives_the_90_seconds_of_gos_client() {
-        let pace = Pace::new(10 * SECOND, Instant::now());
+        let pace = Pace::new(10 * SECOND, IDLE, Instant::now());
         drop(pace.request());
         let start = Instant::now();
         assert_eq!(pace.patience(start + 95 * SECOND), Patience::Until(start + 105 * SECOND));
@@ -269,7 +271,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn headers_that_begin_after_a_pause_have_the_header_timeout_again() {
-        let pace = Pace::new(10 * SECOND, Instant::now());
+        let pace = Pace::new(10 * SECOND, IDLE, Instant::now());
         drop(pace.request());
         tokio::time::advance(60 * SECOND).await;
         pace.bytes_came();
@@ -282,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_busy_until_the_last_of_its_streams_has_ended() {
-        let pace = Pace::new(SECOND, Instant::now());
+        let pace = Pace::new(SECOND, IDLE, Instant::now());
         pace.speaks_http2();
         let (first, second) = (pace.request(), pace.request());
         drop(first);
@@ -295,7 +297,7 @@ mod tests {
     async fn opened_with(opening: &[u8]) -> (PacedStream<TcpStream>, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let pace = Pace::new(SECOND, Instant::now());
+        let pace = Pace::new(SECOND, IDLE, Instant::now());
         let mut stream = PacedStream::new(listener.accept().await.unwrap().0, pace);
         peer.write_all(opening).await.unwrap();
         stream.read_exact(&mut vec![0; opening.len()]).await.unwrap();
@@ -305,7 +307,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_reads_nothing_of_its_answer_is_given_up_and_one_that_reads_is_not() {
         let (near, mut far) = tokio::io::duplex(16);
-        let pace = Pace::new(60 * SECOND, Instant::now());
+        let pace = Pace::new(60 * SECOND, IDLE, Instant::now());
         let mut stream = PacedStream::new(near, Arc::clone(&pace));
         let _request = pace.request();
         stream.write_all(&[0; 16]).await.unwrap();

@@ -68,9 +68,9 @@ pub(super) struct ConnectionLimits {
     pub(super) max_connections: usize,
     /// The longest wait for a request's headers once they have begun.
     pub(super) header_timeout: Duration,
-    /// The longest wait for a new connection's first word. As long as an idle connection is kept: Go's client dials ahead
-    /// and keeps what it did not need for a later request.
-    pub(super) silence_timeout: Duration,
+    /// How long a connection is kept without a request; also the longest wait for a new connection's first word: Go's client
+    /// dials ahead and keeps what it did not need for a later request.
+    pub(super) idle_timeout: Duration,
 }
 
 /// What the connections are told.
@@ -315,7 +315,7 @@ async fn plain(stream: TcpStream, address: IpAddr, mut serving: Serving) {
     let _ = stream.set_nodelay(true);
     let speaks = tokio::select! {
         biased;
-        first = tokio::time::timeout(serving.limits.silence_timeout, first_words(&stream)) => match first {
+        first = tokio::time::timeout(serving.limits.idle_timeout, first_words(&stream)) => match first {
             Ok(Some(speaks)) => speaks,
             Ok(None) | Err(_) => return,
         },
@@ -335,7 +335,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Serving { open: _open, protocols, limits, stage, routes } = serving;
-    let pace = Pace::new(limits.header_timeout, Instant::now());
+    let pace = Pace::new(limits.header_timeout, limits.idle_timeout, Instant::now());
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
     let service = service_fn({
         let pace = Arc::clone(&pace);

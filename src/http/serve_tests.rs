@@ -89,7 +89,7 @@ async fn whoever_does_not_complete_headers_in_time_is_disconnected() {
         let limits = ConnectionLimits {
             max_connections: 1,
             header_timeout: Duration::from_millis(20),
-            silence_timeout: Duration::from_millis(20),
+            idle_timeout: Duration::from_millis(20),
         };
         let server = Server::limited(echo(), limits).await;
         let mut client = server.connect().await;
@@ -173,7 +173,7 @@ async fn what_the_router_does_not_have_is_answered_as_go_answers_it() {
 #[tokio::test]
 async fn beyond_the_limit_a_connection_waits_until_another_ends() {
     let (begun, go) = (closed(), closed());
-    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG, silence_timeout: LONG };
+    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG, idle_timeout: LONG };
     let server = Server::limited(router(&begun, &go), limits).await;
     let mut first = server.connect().await;
     first.send(WAIT).await;
@@ -228,7 +228,7 @@ async fn a_request_that_has_arrived_when_a_stop_begins_is_still_answered() {
     client.send(&testing::post("/echo", "hello")).await;
     let mut silent = testing::Client::connect(address).await;
     shutdown.begin();
-    let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, silence_timeout: LONG };
+    let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, idle_timeout: LONG };
     let metrics = testing::metrics().listener("ingest");
     let served = tokio::spawn(serve(listener, limits, None, metrics, shutdown, crate::http::routes(echo())));
     assert_eq!(client.reply(false).await.unwrap().body, "hello");

@@ -22,7 +22,7 @@ pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// More than any test needs.
 pub(super) const ROOMY: ConnectionLimits =
-    ConnectionLimits { max_connections: 100, header_timeout: LONG, silence_timeout: LONG };
+    ConnectionLimits { max_connections: 100, header_timeout: LONG, idle_timeout: LONG };
 
 pub(super) fn metrics() -> Metrics {
     Metrics::new("test", DroppedLines::default())
@@ -36,6 +36,7 @@ pub(super) fn settings() -> HttpSettings {
         max_body_bytes: 64,
         header_timeout: LONG,
         body_timeout: LONG,
+        idle_timeout: LONG,
         max_in_flight: 100,
         max_connections: 100,
         client_address: ClientAddressSettings::default(),

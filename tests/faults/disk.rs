@@ -8,7 +8,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::killed::retry_all;
 use crate::stand::{PATIENCE, Stand, outage};
-use crate::support::process::{Process, Stage};
+use crate::support::process::Stage;
 use crate::support::push::apple_token;
 use crate::support::{Plan, Push};
 
@@ -87,15 +87,15 @@ async fn a_queue_that_is_full_by_count_refuses_and_names_its_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_whose_disk_takes_no_more_stays_up_says_so_and_goes_on_when_there_is_room() {
     let stage = Stage::set(
-        "[journal]\nenabled = false\n[breaker]\nfailures = 1\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n",
+        "[log]\nfile = \"relay.log\"\n[breaker]\nfailures = 1\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n",
     )
     .await;
     let data = with_a_data_dir(&stage);
     for fault in outage() {
         stage.simulator.faults().add(fault).unwrap();
     }
-    // A full disk has no signal; the limit would end the process with one if it were not ignored.
-    let mut relay = Process::start_ignoring("XFSZ", &["serve", "--config", "pushrelay.toml"], stage.folder.path());
+    // A full disk has no signal; the limit has one (SIGXFSZ), which must not end the process.
+    let mut relay = stage.serve();
     let address = relay.address();
     let post = async |phone| stage.post(address, &Push::apple(&apple_token(phone))).await.unwrap();
     post(1).await.expect_ok();

@@ -16,6 +16,7 @@ mod compatibility;
 mod credentials;
 mod credentials_reload;
 mod description;
+mod machine;
 mod network;
 mod process;
 mod queue_command;

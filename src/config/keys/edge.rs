@@ -23,6 +23,15 @@ pub(in crate::config) static HTTP: Group = Group {
             "The longest wait for a request's headers.",
         ),
         key("body_timeout", Kind::Duration(100, 300_000), Default("10s"), "The longest wait for a request's body."),
+        // Go's HTTP client, which Mattermost uses, keeps a connection 90 s, nginx 60 s: so it is the caller who hangs up.
+        key(
+            "idle_timeout",
+            Kind::Duration(1_000, 3_600_000),
+            Default("120s"),
+            "How long a connection is kept without a request, over HTTP/1.1 and HTTP/2. Keep it longer than your callers do \
+             (Mattermost: 90s, nginx's `keepalive_timeout` towards the relay: 60s): a request that meets a closing \
+             connection may be lost.",
+        ),
         // A provider answers in about 0.1 s, so this many at once means 100,000 a second, or a provider that hangs. A
         // request holds a few KiB: tens of MiB in all; `max_body` times this, 640 MiB, if every body is of the largest.
         key(
@@ -36,7 +45,8 @@ pub(in crate::config) static HTTP: Group = Group {
             "max_connections",
             Kind::Count(1, 1_000_000),
             Default("16384"),
-            "The most open connections of chat servers. Each needs a file descriptor: see `LimitNOFILE`, `ulimit -n`.",
+            "The most open connections of chat servers. Each needs a file descriptor (`LimitNOFILE`, `ulimit -n`); where there are \
+             too few, 192 and one for each connection to a provider are kept back, and a start and `check` say so.",
         ),
     ],
 };

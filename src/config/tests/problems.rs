@@ -47,7 +47,7 @@ pushrelay.toml:2: listen: `:8066` is not an IP address and a port
 pushrelay.toml:4: http.max_bodi: is not a known key
     → did you mean max_body?
 pushrelay.toml:5: http.colour: is not a known key
-    → known here: max_body, header_timeout, body_timeout, max_in_flight, max_connections
+    → known here: max_body, header_timeout, body_timeout, idle_timeout, max_in_flight, max_connections
 pushrelay.toml:6: http.max_body: must be text in quotes, not a number
     → write a size from "4KiB" to "16MiB"
 pushrelay.toml:7: http.header_timeout: `10` is not a time with a unit (ms, s, m, h)

@@ -26,7 +26,7 @@ pub(super) async fn connection(stream: TcpStream, address: IpAddr, tls: Arc<Tls>
         let late = *serving.stage.borrow() != Stage::Running;
         tokio::select! {
             biased;
-            first = tokio::time::timeout(serving.limits.silence_timeout, stream.fill_buf()) => match first {
+            first = tokio::time::timeout(serving.limits.idle_timeout, stream.fill_buf()) => match first {
                 Ok(Ok([_, ..])) => Speaks::Http1,
                 Ok(_) | Err(_) => return,
             },

@@ -245,7 +245,7 @@ async fn start(file: &Path, clock: &Clock, change: Option<ChangeSettings>) -> St
         change(&mut loaded.settings);
     }
     let shutdown = Shutdown::new();
-    let listeners = Listeners::bind(&loaded.settings.http).await.unwrap();
+    let listeners = Listeners::bind(&loaded.settings.http).unwrap();
     let relay = listeners.ingest.local_addr().unwrap();
     let app = App::new(loaded.settings, clock, &shutdown, DroppedLines::default()).unwrap();
     let reload = app.reload();

@@ -34,9 +34,9 @@ impl Process {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_pushrelay")).args(arguments), variables, folder)
     }
 
-    /// With this signal ignored, as by `nohup`.
-    pub fn start_ignoring(signal: &str, arguments: &[&str], folder: &Path) -> Self {
-        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+    /// Under a limit of the system, as `ulimit` takes it: `-n 256`.
+    pub fn start_limited(limit: &str, arguments: &[&str], folder: &Path) -> Self {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command.args(["-c", script.as_str(), env!("CARGO_BIN_EXE_pushrelay")]).args(arguments);
         Self::spawn(&mut command, &[], folder)
