@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::shares::{self, Shares};
 use super::supersede::Scope;
 use super::tallies::Change;
+use super::withdrawal::Undo;
 use crate::notification::{TargetName, Urgency};
 use crate::outcome::Reason;
 
@@ -106,10 +107,11 @@ pub(super) fn removed(row: &Row<'_>) -> rusqlite::Result<Removed> {
 }
 
 impl Changes<'_> {
-    pub(super) fn enqueue(&mut self, row: &NewRow) -> rusqlite::Result<Result<Enqueued, QueueError>> {
+    /// And how to undo it, if anything was done.
+    pub(super) fn enqueue(&mut self, row: &NewRow) -> rusqlite::Result<(Result<Enqueued, QueueError>, Option<Undo>)> {
         let twin = self.twin(row)?;
         if let Some((_, false)) = twin {
-            return Ok(Ok(Enqueued::AlreadyThere));
+            return Ok((Ok(Enqueued::AlreadyThere), None));
         }
         // A twin that is buried or over makes room: whoever asks again wants it to be tried again.
         let twin = twin.map(|(id, _)| id);
@@ -118,7 +120,7 @@ impl Changes<'_> {
         let is_pointless =
             others.iter().any(|other| other.accepted_at > row.accepted_at && other.scope.replaces(&row.scope));
         if is_pointless {
-            return Ok(Ok(Enqueued::Pointless));
+            return Ok((Ok(Enqueued::Pointless), None));
         }
         let pointless = pointless(&others, &row.scope, row.accepted_at);
         let gone: BTreeSet<i64> =
@@ -126,22 +128,25 @@ impl Changes<'_> {
         let max = self.limits.max_entries;
         let free = max.saturating_add(gone.len() as u64).saturating_sub(self.total());
         if free == 0 {
-            return Ok(Err(QueueError::Full { max }));
+            return Ok((Err(QueueError::Full { max }), None));
         }
         let held = self.held(&row.server);
         // What takes the place of another needs none.
         if gone.is_empty() && shares::is_used_up(held, free) {
-            return Ok(Err(QueueError::Share { held, free }));
+            return Ok((Err(QueueError::Share { held, free }), None));
         }
+        let leased = pointless.iter().filter(|(_, leased)| *leased).map(|(id, _)| *id).collect();
+        let undo = self.remember_to_undo(gone.into_iter(), leased)?;
         if let Some(id) = twin {
             self.delete(id)?;
         }
         let superseded = self.replace(&pointless)?;
         self.insert(row)?;
+        let undo = undo.of(self.connection.last_insert_rowid());
         self.change(row.target.as_str(), Change { waiting: 1, buried: 0 });
         self.share(&row.server, 1);
         self.effects.woken.insert(row.target.as_str().to_owned());
-        Ok(Ok(Enqueued::Stored { superseded }))
+        Ok((Ok(Enqueued::Stored { superseded }), Some(undo)))
     }
 
     /// The same request, if it is there: its id, and whether it is buried or its time is over.
@@ -410,7 +415,7 @@ impl Changes<'_> {
         self.shares.held(server).saturating_add_signed(changed)
     }
 
-    fn share(&mut self, server: &str, change: i64) {
+    pub(super) fn share(&mut self, server: &str, change: i64) {
         if let Some(so_far) = self.effects.shares.get_mut(server) {
             *so_far += change;
         } else {
@@ -418,7 +423,7 @@ impl Changes<'_> {
         }
     }
 
-    fn change(&mut self, target: &str, change: Change) {
+    pub(super) fn change(&mut self, target: &str, change: Change) {
         if let Some(so_far) = self.effects.tallies.get_mut(target) {
             so_far.waiting += change.waiting;
             so_far.buried += change.buried;

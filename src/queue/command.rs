@@ -8,6 +8,7 @@ use super::changes::{Changes, NewRow, Superseding};
 use super::entry::{Enqueued, EntryId, Lease, Removed, Settled, Settlement};
 use super::error::QueueError;
 use super::keys::DeviceKey;
+use super::withdrawal::Undo;
 use crate::notification::TargetName;
 
 /// What an answer carries.
@@ -15,7 +16,7 @@ pub(super) type Answered<T> = Result<T, QueueError>;
 
 /// One thing to do.
 pub(super) enum Command {
-    Enqueue(Box<NewRow>, Answer<Enqueued>),
+    Enqueue(Box<NewRow>, Option<Undo>, Answer<Enqueued>),
     Lease {
         target: TargetName,
         limit: usize,
@@ -42,11 +43,16 @@ impl<T> Answer<T> {
         (Self { sender, result: None }, receiver)
     }
 
-    /// Whoever asked may have gone: what was done stays done.
-    fn send(self, failure: Option<&QueueError>) {
+    /// Whoever asked has gone, or has told somebody that it was not done.
+    fn is_given_up(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Says whether it was heard: either this is, or whoever asked is told that nobody answered, and never both.
+    fn send(self, failure: Option<&QueueError>) -> bool {
         let result = failure.cloned().map(Err).or(self.result);
-        // Nothing was tried: only a queue that is closed does that.
-        let _ = self.sender.send(result.unwrap_or(Err(QueueError::Closed)));
+        // Nothing was tried: only a queue that is closed does that, or nobody wants it any more.
+        self.sender.send(result.unwrap_or(Err(QueueError::Closed))).is_ok()
     }
 }
 
@@ -61,7 +67,13 @@ impl Command {
     /// Does it, within a transaction. Done again if the transaction failed.
     pub(super) fn apply(&mut self, changes: &mut Changes<'_>) -> rusqlite::Result<()> {
         match self {
-            Self::Enqueue(row, answer) => answer.result = Some(changes.enqueue(row)?),
+            // The file is ours from here on: whoever gives up before finds it not done, and whoever does later has it undone.
+            Self::Enqueue(_, _, answer) if answer.is_given_up() => answer.result = None,
+            Self::Supersede(Superseding { hold_until: Some(_), .. }, answer) if answer.is_given_up() => {}
+            Self::Enqueue(row, undo, answer) => {
+                let (result, how) = changes.enqueue(row)?;
+                (answer.result, *undo) = (Some(result), how);
+            }
             Self::Lease { target, limit, until, answer } => {
                 answer.result = Some(Ok(changes.lease(target, *limit, *until)?));
             }
@@ -73,15 +85,20 @@ impl Command {
         Ok(())
     }
 
-    /// Answers: what was done, or the failure of the transaction.
-    pub(super) fn answer(self, failure: Option<&QueueError>) {
-        match self {
-            Self::Enqueue(_, answer) => answer.send(failure),
-            Self::Lease { answer, .. } => answer.send(failure),
-            Self::Settle(_, _, answer) => answer.send(failure),
-            Self::Supersede(_, answer) => answer.send(failure),
-            Self::Forget(_) => {}
-            Self::Close(answer) => answer.send(failure),
-        }
+    /// Answers: what was done, or the failure of the transaction. What nobody heard and is therefore to be undone. Other things
+    /// than an enqueue stay done: they are right whoever has gone.
+    pub(super) fn answer(self, failure: Option<&QueueError>) -> Option<Undo> {
+        let (undo, _is_heard) = match self {
+            Self::Enqueue(_, undo, answer) => {
+                let is_heard = answer.send(failure);
+                (undo.filter(|_| !is_heard && failure.is_none()), is_heard)
+            }
+            Self::Lease { answer, .. } => (None, answer.send(failure)),
+            Self::Settle(_, _, answer) => (None, answer.send(failure)),
+            Self::Supersede(_, answer) => (None, answer.send(failure)),
+            Self::Forget(_) => (None, true),
+            Self::Close(answer) => (None, answer.send(failure)),
+        };
+        undo
     }
 }

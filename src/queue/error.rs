@@ -139,7 +139,7 @@ pub enum QueueError {
         /// What `SQLite` says.
         what: String,
     },
-    /// The disk takes longer than a caller can be kept waiting. What was asked may still be done.
+    /// The disk takes longer than a caller can be kept waiting. What was asked is not done, or is undone.
     #[error("the disk that holds the queue has not answered within {} s; see to the disk", .within.as_secs())]
     Slow {
         /// How long it was waited for.

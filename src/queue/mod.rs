@@ -27,6 +27,7 @@ mod shares;
 mod steady;
 mod supersede;
 mod tallies;
+mod withdrawal;
 mod writer;
 
 #[cfg(test)]
@@ -41,7 +42,8 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
 pub use error::{InspectError, OpenError, QueueError};
@@ -149,6 +151,7 @@ impl Queue {
             counted_at: None,
             shares: Shares::default(),
             turns: Turns::default(),
+            withdrawn: Vec::new(),
         };
         writer.prepare().map_err(OpenError::sqlite(&path))?;
         let (commands, receiver) = mpsc::channel();
@@ -165,11 +168,12 @@ impl Queue {
         self.0.steady.now()
     }
 
-    /// Keeps a notification. Once this has answered, it survives a crash and a power cut. If the caller stops waiting before,
-    /// it may be kept or not; asked again with the same id, it is kept once.
+    /// Keeps a notification. Once this has answered, it survives a crash and a power cut. With an error, or if the caller stops
+    /// waiting before, it is not kept: what comes to the disk later all the same is taken back before it is tried. Only a crash
+    /// between the two, which follow each other at once, keeps it.
     pub async fn enqueue(&self, entry: NewEntry<'_>) -> Result<Enqueued, QueueError> {
         let row = Box::new(self.row(&entry));
-        self.ask_soon(|answer| Command::Enqueue(row, answer)).await
+        self.ask_soon(|answer| Command::Enqueue(row, None, answer)).await
     }
 
     fn row(&self, entry: &NewEntry<'_>) -> NewRow {
@@ -292,16 +296,37 @@ impl Queue {
 
     /// Asks the writer for somebody who is waiting for an answer.
     async fn ask_soon<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
-        let late = |_| Err(QueueError::Slow { within: PATIENCE });
-        tokio::time::timeout(PATIENCE, self.ask(command)).await.unwrap_or_else(late)
+        self.ask_within(PATIENCE, command).await
     }
 
-    /// Asks the writer. What is made of commands that were never taken: [`QueueError::Closed`].
+    async fn ask_within<T>(&self, within: Duration, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
+        let (late, end) = (QueueError::Slow { within }, Instant::now() + within);
+        let Ok(sent) = timeout_at(end, self.send(command)).await else { return Err(late) };
+        let mut answered = sent?;
+        match timeout_at(end, &mut answered).await {
+            Ok(result) => result.unwrap_or(Err(QueueError::Closed)),
+            // From here on the writer knows that nobody listens; what it has said before still counts.
+            Err(_) => {
+                answered.close();
+                answered.try_recv().unwrap_or(Err(late))
+            }
+        }
+    }
+
+    /// Asks the writer.
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Answered<T> {
+        self.send(command).await?.await.unwrap_or(Err(QueueError::Closed))
+    }
+
+    /// Puts a command before the writer. What is made of those that are never taken: [`QueueError::Closed`].
+    async fn send<T>(
+        &self,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<oneshot::Receiver<Answered<T>>, QueueError> {
         let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| QueueError::Closed)?;
         let (answer, answered) = Answer::pair();
         self.0.commands.send((command(answer), Some(place))).map_err(|_| QueueError::Closed)?;
-        answered.await.unwrap_or(Err(QueueError::Closed))
+        Ok(answered)
     }
 }
 

@@ -22,6 +22,7 @@ use super::shared::Shared;
 use super::shares::Shares;
 use super::steady::Steady;
 use super::tallies::Change;
+use super::withdrawal::Undo;
 use super::{Limits, reasons};
 use crate::notification::TargetName;
 
@@ -60,6 +61,8 @@ pub(super) struct Writer {
     pub next_sweep: Duration,
     pub shares: Shares,
     pub turns: Turns,
+    /// What was committed after whoever asked had given up; at most a group's.
+    pub withdrawn: Vec<Undo>,
 }
 
 impl Writer {
@@ -131,18 +134,27 @@ impl Writer {
                     let failure = self.transact(slice::from_mut(&mut command)).err();
                     self.answer(command, failure.as_ref());
                 }
-                return;
+                return self.undo();
             }
             result => result.err(),
         };
         for command in group {
             self.answer(command, failure.as_ref());
         }
+        self.undo();
     }
 
-    fn answer(&self, command: Command, failure: Option<&rusqlite::Error>) {
+    fn answer(&mut self, command: Command, failure: Option<&rusqlite::Error>) {
         self.shared.commands.fetch_add(1, Ordering::Relaxed);
-        command.answer(failure.map(QueueError::from).as_ref());
+        self.withdrawn.extend(command.answer(failure.map(QueueError::from).as_ref()));
+    }
+
+    /// Each transaction undoes what was withdrawn before it does anything else: where this one fails, nothing is leased until
+    /// one succeeds.
+    fn undo(&mut self) {
+        if !self.withdrawn.is_empty() {
+            complain(self.transact(&mut []));
+        }
     }
 
     /// All of it or nothing. With nothing to do, it counts again if another process has written.
@@ -191,6 +203,18 @@ impl Writer {
     }
 
     fn within(&mut self, work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let withdrawn = std::mem::take(&mut self.withdrawn);
+        let result = self.commit(|changes| {
+            withdrawn.iter().try_for_each(|undo| changes.undo(undo))?;
+            work(changes)
+        });
+        if result.is_err() {
+            self.withdrawn = withdrawn;
+        }
+        result
+    }
+
+    fn commit(&mut self, work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
         let before = self.connection.total_changes();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Nobody else writes from here on: what is counted stays true until this has been committed.

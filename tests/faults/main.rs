@@ -17,6 +17,7 @@ mod stand;
 mod breaker;
 mod clocks;
 mod disk;
+mod held_up;
 mod killed;
 mod outage;
 mod promises;

@@ -7,6 +7,7 @@ mod plans;
 mod supersede;
 mod turns;
 mod verdicts;
+mod withdrawal;
 
 use std::path::Path;
 use std::time::Duration;
