@@ -3,12 +3,13 @@
 //! Takes only what was admitted, knows no HTTP, and counts and logs each notification once, at its end. One that is cut off
 //! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
 //!
-//! `target` is one app at a provider and what keeps it from being asked, `attempts` the tries while a caller waits, `waiting`
-//! what happens to those that outlive its patience, `worker` the tries at what waits on disk.
+//! `target` is one app at a provider and what keeps it from being asked, `attempts` the tries while a caller waits, `room`
+//! where pushes wait for their target if there is no queue, `waiting` what happens to those that outlive its patience, `worker` the tries at what waits on disk.
 
 mod attempts;
 mod health;
 pub mod memory;
+mod room;
 mod target;
 mod waiting;
 mod words;
@@ -169,7 +170,8 @@ impl Relay {
         let targets = senders
             .into_iter()
             .map(|(name, sender)| {
-                let target = Target::new(name.clone(), sender, &breaker, removal_guard.as_ref(), &clock, &metrics);
+                let (guard, has_queue) = (removal_guard.as_ref(), queue.is_some());
+                let target = Target::new(name.clone(), sender, &breaker, guard, has_queue, &clock, &metrics);
                 (name, target)
             })
             .collect();

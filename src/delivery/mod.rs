@@ -8,6 +8,7 @@ pub mod policy;
 pub mod removal_cause;
 pub mod removal_guard;
 mod window;
+pub mod without_queue;
 
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ pub struct DeliverySettings {
     pub deadline: Duration,
     /// One attempt.
     pub attempt_timeout: Duration,
-    /// The most attempts, at least 1.
+    /// The most attempts, at least 1; see [`without_queue`] for where there is no queue.
     pub max_attempts: u32,
     /// The longest pause after the first failed attempt; it doubles with each further one. How long it really is, is drawn
-    /// between nothing and that.
+    /// between nothing and that. [`without_queue`] has rules of its own.
     pub first_pause: Duration,
 }

@@ -6,11 +6,16 @@
 //! them (Firebase, "Throttling and quotas", "Scale FCM"). So nothing is sent until `Retry-After` has passed: it would be
 //! refused as well. Then what counts is the rate over a minute, and that is what is measured and halved.
 //!
+//! Where nothing can wait on disk, a stop would lose what outlives its caller's patience, and Google has the same answer for a
+//! phone and for a project. So there one push is let through each second to see which it was ([`Stop::Probed`]): the first
+//! that is taken ends stop and limit.
+//!
 //! While no limit was met, a push pays two loads and an addition when it asks and a load when it has its answer.
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,12 +58,25 @@ const USUAL_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How far ahead of an even flow pushes may come: 100 ms, so that the grain of timers costs nothing of the rate.
 const AHEAD: Duration = Duration::from_millis(100);
 
+/// Where pushes cannot wait on disk, one passes so often while nothing else does: every second.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
 /// In [`Pace::word`]: there is a limit. The bits below count quota answers in a row.
 const LIMITED: u32 = 1 << 31;
+
+/// What a stop means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing passes: what comes waits on disk.
+    Whole,
+    /// One passes each second, since what comes can wait only as long as its caller does.
+    Probed,
+}
 
 /// One target's pace.
 #[derive(Debug)]
 pub struct Pace {
+    stop: Stop,
     /// What was let through.
     passed: Window,
     /// 0 while nothing is wrong. The count in it may be off by those who count at once; it is only ever compared with a few.
@@ -71,8 +89,10 @@ struct Limit {
     /// Messages per second that went through before the cut.
     cut_from: f64,
     cut_at: Instant,
-    /// Nothing passes until then.
+    /// Nothing passes until then, but for probes.
     resumes_at: Instant,
+    /// When the next one may, if there are any.
+    probe_at: Instant,
     /// When the next one is due in an even flow (GCRA's theoretical arrival time).
     next_at: Instant,
 }
@@ -104,8 +124,13 @@ pub struct PaceState {
 
 impl Pace {
     /// Without a limit.
-    pub fn new(now: Instant) -> Self {
-        Self { passed: Window::new(MEASURED_OVER, now), word: AtomicU32::new(0), limit: Mutex::new(None) }
+    pub fn new(stop: Stop, now: Instant) -> Self {
+        Self { stop, passed: Window::new(MEASURED_OVER, now), word: AtomicU32::new(0), limit: Mutex::new(None) }
+    }
+
+    /// What a stop means.
+    pub fn stop(&self) -> Stop {
+        self.stop
     }
 
     /// Asks before an attempt.
@@ -116,14 +141,15 @@ impl Pace {
         if self.word.load(Ordering::Relaxed) & LIMITED != 0
             && let Some(limit) = self.lock().as_mut()
         {
-            limit.admit(now)?;
+            limit.admit(self.stop, now)?;
         }
         self.passed.add(now);
         Ok(())
     }
 
-    /// Takes note of how an attempt went.
-    pub fn record(&self, attempt: &Attempt, now: Instant) -> Turn {
+    /// Takes note of how an attempt went, made from when to when.
+    pub fn record(&self, attempt: &Attempt, during: Range<Instant>) -> Turn {
+        let now = during.end;
         let Verdict::Retry { scope: Scope::Quota, after, .. } = attempt.verdict else {
             let word = self.word.load(Ordering::Relaxed);
             // What met nobody says nothing about who would have been met.
@@ -131,7 +157,8 @@ impl Pace {
                 return Turn::None;
             }
             self.word.fetch_and(LIMITED, Ordering::Relaxed);
-            return if word & LIMITED == 0 { Turn::None } else { self.lift(now) };
+            let was_taken = attempt.verdict == Verdict::Delivered;
+            return if word & LIMITED == 0 { Turn::None } else { self.lift(was_taken, during) };
         };
         let in_a_row = (self.word.fetch_add(1, Ordering::Relaxed) & !LIMITED) + 1;
         if in_a_row < IN_A_ROW {
@@ -165,14 +192,16 @@ impl Pace {
         let cut_from = before.map_or_else(|| self.passed.per_second(now), |limit| limit.per_second(now));
         let cut_from = cut_from.max(LEAST_PER_SECOND);
         let resumes_at = now + retry_after;
-        let cut = Limit { cut_from, cut_at: now, resumes_at, next_at: resumes_at };
+        let cut = Limit { cut_from, cut_at: now, resumes_at, probe_at: now + PROBE_EVERY, next_at: resumes_at };
         *limit = Some(cut);
         Turn::Slowed { per_second: cut.per_second(now), pause: retry_after }
     }
 
-    fn lift(&self, now: Instant) -> Turn {
+    fn lift(&self, was_taken: bool, during: Range<Instant>) -> Turn {
         let mut limit = self.lock();
-        if !limit.is_some_and(|limit| limit.is_over(now)) {
+        // What was sent before the cut and is taken says nothing about now.
+        let is_disproved = |limit: &Limit| self.stop == Stop::Probed && was_taken && during.start > limit.cut_at;
+        if !limit.is_some_and(|limit| limit.is_over(during.end) || is_disproved(&limit)) {
             return Turn::None;
         }
         *limit = None;
@@ -186,10 +215,15 @@ impl Pace {
 }
 
 impl Limit {
-    fn admit(&mut self, now: Instant) -> Result<(), Duration> {
+    fn admit(&mut self, stop: Stop, now: Instant) -> Result<(), Duration> {
         let pause = self.resumes_at.saturating_duration_since(now);
         if !pause.is_zero() {
-            return Err(pause);
+            let until_probe = self.probe_at.saturating_duration_since(now);
+            if stop == Stop::Probed && until_probe.is_zero() {
+                self.probe_at = now + PROBE_EVERY;
+                return Ok(());
+            }
+            return Err(if stop == Stop::Probed { pause.min(until_probe) } else { pause });
         }
         if self.is_over(now) {
             return Ok(());

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::room::Turn;
 use super::target::Target;
 use super::{Relay, Remembered};
 use crate::delivery::DeliverySettings;
 use crate::delivery::breaker::Pass;
 use crate::delivery::policy::{self, Next, Tried};
+use crate::delivery::without_queue;
 use crate::outcome::{Attempt, Reason, Scope, Verdict};
 use crate::sender::{NoWay, Prepared, Sender};
 
@@ -100,9 +104,15 @@ impl Run {
     }
 }
 
+/// What keeps a push from being tried when its target is given less than there is.
+fn paced(wait: Duration) -> Verdict {
+    Verdict::Retry { reason: PACED, after: Some(wait), scope: Scope::Quota, unprocessed: true }
+}
+
 impl Relay {
     /// Tries until the provider has decided or the deadline is near. One that `may_wait` on disk is given up for now as soon
-    /// as waiting here makes no sense.
+    /// as waiting here makes no sense. Where there is no queue, waiting here is all there is: for the breaker and the pace as
+    /// well.
     pub(super) async fn attempt(
         &self,
         target: &Target,
@@ -114,17 +124,37 @@ impl Relay {
     ) -> Run {
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
+        // One that has waited here goes on with it.
+        let mut turn = None;
         loop {
             let probe = match target.breaker.admit() {
                 Pass::Closed => None,
                 Pass::Probe(probe) => Some(probe),
-                Pass::Refused(refused) => return Run::stopped(refused.opened_by, tried, Stopped::Breaker),
+                Pass::Refused(refused) if self.queue.is_some() => {
+                    return Run::stopped(refused.opened_by, tried, Stopped::Breaker);
+                }
+                Pass::Refused(refused) => {
+                    drop(turn.take());
+                    let until = without_queue::patience(&refused.opened_by, target.platform, *deadline);
+                    // Boxed, here and below: it is rare, and each push in flight would hold the room for it.
+                    turn = Box::pin(self.wait_in_room(target, refused.retry_in, until, &mut tried, started)).await;
+                    if turn.is_none() {
+                        return Run::stopped(refused.opened_by, tried, Stopped::Breaker);
+                    }
+                    continue;
+                }
             };
             if let Err(wait) = target.pace.admit(self.clock.now()) {
+                if self.queue.is_none() {
+                    drop((probe, turn.take()));
+                    turn = Box::pin(self.wait_in_room(target, wait, *deadline, &mut tried, started)).await;
+                    if turn.is_some() {
+                        continue;
+                    }
+                    return Run::stopped(paced(wait), tried, Stopped::Pace);
+                }
                 if may_wait || tried.elapsed.saturating_add(wait) >= *deadline {
-                    let verdict =
-                        Verdict::Retry { reason: PACED, after: Some(wait), scope: Scope::Quota, unprocessed: true };
-                    return Run::stopped(verdict, tried, Stopped::Pace);
+                    return Run::stopped(paced(wait), tried, Stopped::Pace);
                 }
                 drop(probe);
                 self.clock.sleep(wait).await;
@@ -133,8 +163,9 @@ impl Relay {
             }
             let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
             let began = started + tried.elapsed;
-            // One that may wait on disk need not wait for a connection.
-            let no_way = if may_wait { NoWay::GiveUp } else { NoWay::Wait };
+            // One that may wait on disk need not wait for a connection. Where there is no queue it has pauses for that, and its
+            // caller gets on when the way out refuses again and again.
+            let no_way = if may_wait || self.queue.is_none() { NoWay::GiveUp } else { NoWay::Wait };
             let attempt = sender.attempt(prepared, timeout, no_way).await;
             let ended = self.clock.now();
             let attempt_took = ended.saturating_duration_since(began);
@@ -145,9 +176,15 @@ impl Relay {
                 self.traces.attempt(span, &attempt, tried.attempts, attempt_took);
             }
             target.record(sender, subject.transport, &attempt, probe, began..ended);
+            turn = None;
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
-            let Next::Attempt { after } = policy::next(&attempt.verdict, tried, &limits, fastrand::f64()) else {
+            let next = if self.queue.is_some() {
+                policy::next(&attempt.verdict, tried, &limits, fastrand::f64())
+            } else {
+                without_queue::next(&attempt, target.platform, tried, &limits, fastrand::f64())
+            };
+            let Next::Attempt { after } = next else {
                 let Tried { attempts, elapsed, .. } = tried;
                 let last = if tried.credential_renewed {
                     target.settled(sender, subject.transport, attempt, began..ended)
@@ -163,6 +200,21 @@ impl Relay {
             }
             tried.elapsed = self.clock.now() - started;
         }
+    }
+
+    /// Waits for a target that lets nothing through now, until so long after the admission. `None` if that is too long.
+    async fn wait_in_room<'a>(
+        &self,
+        target: &'a Target,
+        wait: Duration,
+        until: Duration,
+        tried: &mut Tried,
+        started: Instant,
+    ) -> Option<Turn<'a>> {
+        let within = until.saturating_sub(tried.elapsed);
+        let turn = target.room.wait(wait, within, &self.clock).await;
+        tried.elapsed = self.clock.now() - started;
+        turn
     }
 
     /// Waits; less long if the relay is about to end and the notification can wait on disk instead. Says whether it waited.

@@ -10,11 +10,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::health::{Health, LastAttempt};
+use super::room::Room;
 use crate::clock::Clock;
 use crate::delivery::breaker::{self, Breaker, BreakerSettings, BreakerState, Probe, Why};
 use crate::delivery::pace::{self, Pace};
 use crate::delivery::removal_cause::{Cause, likely_cause};
 use crate::delivery::removal_guard::{self, RemovalGuard, RemovalGuardSettings, Ruling};
+use crate::delivery::without_queue;
 use crate::notification::{Platform, TargetName, Transport};
 use crate::outcome::{Attempt, Verdict};
 use crate::sender::{LeftOut, Sender};
@@ -34,6 +36,8 @@ pub(super) struct Target {
     pub(super) guard: Option<RemovalGuard>,
     pub(super) pace: Pace,
     pub(super) metrics: TargetMetrics,
+    /// Where pushes wait that cannot wait on disk.
+    pub(super) room: Room,
     /// Told when the target may be asked again: what waits on disk need not wait for its probe.
     pub(super) resumed: Notify,
     counts: Arc<Metrics>,
@@ -119,19 +123,26 @@ impl Target {
         sender: Sender,
         breaker: &BreakerSettings,
         guard: Option<&RemovalGuardSettings>,
+        has_queue: bool,
         clock: &Clock,
         counts: &Arc<Metrics>,
     ) -> Self {
         let platform = sender.platform();
+        let (breaker, stop) = if has_queue {
+            (breaker.clone(), pace::Stop::Whole)
+        } else {
+            (without_queue::breaker(breaker), pace::Stop::Probed)
+        };
         Self {
             metrics: counts.target(&name, platform),
             name,
             platform,
             sender: ArcSwap::from_pointee(sender),
             health: Health::new(clock.clone()),
-            breaker: Breaker::new(breaker.clone(), clock.clone()),
+            breaker: Breaker::new(breaker, clock.clone()),
             guard: guard.map(|settings| RemovalGuard::new(settings.clone(), clock.now())),
-            pace: Pace::new(clock.now()),
+            pace: Pace::new(stop, clock.now()),
+            room: Room::new(),
             resumed: Notify::new(),
             counts: Arc::clone(counts),
             clock: clock.clone(),
@@ -156,7 +167,7 @@ impl Target {
             return;
         }
         self.health.record(&attempt.verdict);
-        self.tell_of_pace(self.pace.record(attempt, during.end));
+        self.tell_of_pace(self.pace.record(attempt, during.clone()));
         self.tell_of_breaker(match probe {
             Some(probe) => probe.report(attempt),
             None => self.breaker.record(attempt, during.start),
@@ -188,6 +199,7 @@ impl Target {
             }
             breaker::Turn::Closed { was_open_for } => {
                 self.resumed.notify_one();
+                self.room.go_on();
                 tracing::info!(target, after_s = was_open_for.as_secs_f64(), "the target delivers again");
             }
         }
@@ -197,13 +209,18 @@ impl Target {
         let target = self.name.as_str();
         match turn {
             pace::Turn::None => {}
-            pace::Turn::Slowed { per_second, pause } => tracing::warn!(
-                target,
-                per_second,
-                pause_s = pause.as_secs_f64(),
-                "the provider's quota is met: nothing is sent until the pause is over, and then only so much"
-            ),
-            pace::Turn::Lifted => tracing::info!(target, "as much as comes is sent again"),
+            pace::Turn::Slowed { per_second, pause } => {
+                let pause_s = pause.as_secs_f64();
+                let what = match self.pace.stop() {
+                    pace::Stop::Whole => "nothing is sent until the pause is over, and then only so much",
+                    pace::Stop::Probed => "one a second is sent until the pause is over or the provider takes one",
+                };
+                tracing::warn!(target, per_second, pause_s, "the provider's quota is met: {what}");
+            }
+            pace::Turn::Lifted => {
+                self.room.go_on();
+                tracing::info!(target, "as much as comes is sent again");
+            }
         }
     }
 
@@ -260,6 +277,7 @@ impl Target {
         self.health.forget();
         self.breaker.reset();
         self.resumed.notify_one();
+        self.room.go_on();
     }
 }
 

@@ -21,6 +21,7 @@ mod network;
 mod process;
 mod queue_command;
 mod repeats;
+mod short_trouble;
 mod signatures;
 mod status;
 mod strict;

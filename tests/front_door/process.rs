@@ -31,7 +31,9 @@ async fn a_full_run_prints_no_token_no_text_and_no_key() {
     stage.simulator.faults().add(Fault::answer(410, "Unregistered").on(Provider::Apns).times(1)).unwrap();
     stage.post(address, &Push::apple(&apple)).await.unwrap().expect_remove();
     stage.simulator.faults().add(Fault::answer(500, "INTERNAL").on(Provider::Fcm).times(3)).unwrap();
-    stage.post(address, &Push::android(android)).await.unwrap().expect_fail(200, "INTERNAL");
+    stage.post(address, &Push::android(android)).await.unwrap().expect_ok();
+    stage.simulator.faults().add(Fault::answer(400, "INVALID_ARGUMENT").on(Provider::Fcm).times(1)).unwrap();
+    stage.post(address, &Push::android(android)).await.unwrap().expect_fail(200, "INVALID_ARGUMENT");
 
     relay.signal("TERM");
     let (status, output) = relay.end();

@@ -24,14 +24,21 @@ pub(in crate::config) static DELIVERY: Group = Group {
         ),
         // Three attempts and the pauses between the first two fit into the deadline.
         key("attempt_timeout", Kind::Duration(100, 600_000), Default("8s"), "One attempt, connecting included."),
-        key("max_attempts", Kind::Count(1, 10), Default("3"), "The most attempts, the first one included."),
+        key(
+            "max_attempts",
+            Kind::Count(1, 10),
+            Default("3"),
+            "The most attempts, the first one included. Without a queue each further one counts as seven where the provider has \
+             certainly not taken the push: 15 instead of 3.",
+        ),
         // The reference pauses 1 s, then 2 s.
         key(
             "first_pause",
             Kind::Duration(1, 60_000),
             Default("1s"),
             "The longest pause after the first failed attempt; it doubles with each further one, up to 8 s. How long it is, is \
-             drawn between nothing and that; a provider's `Retry-After` comes on top.",
+             drawn between nothing and that; a provider's `Retry-After` comes on top. Without a queue the pause is never shorter than \
+             this, and doubles once.",
         ),
     ],
 };
@@ -98,7 +105,8 @@ pub(in crate::config) static BREAKER: Group = Group {
             "longest_pause",
             Kind::Duration(SECOND, HOUR),
             Default("1m"),
-            "The longest such pause. A provider may ask for a longer one, of at most 1 h.",
+            "The longest such pause, and without a queue never above 2 s, since pushes wait for it. A provider may ask for a longer \
+             one, of at most 1 h.",
         ),
     ],
 };

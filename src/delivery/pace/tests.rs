@@ -17,17 +17,22 @@ fn quota(after_seconds: u64) -> Attempt {
 
 /// After a minute of so many a second.
 fn busy(per_second: u32, start: Instant) -> (Pace, Instant) {
-    let pace = Pace::new(start);
+    let pace = Pace::new(Stop::Whole, start);
     for second in 0..60 {
         (0..per_second).for_each(|_| pace.admit(start + SECOND * second).unwrap());
     }
     (pace, start + 60 * SECOND)
 }
 
+/// An attempt that took no time.
+fn at(now: Instant) -> Range<Instant> {
+    now..now
+}
+
 /// Enough answers for a cut.
 fn cut(pace: &Pace, after_seconds: u64, now: Instant) -> Turn {
-    (1..IN_A_ROW).for_each(|_| assert_eq!(pace.record(&quota(after_seconds), now), Turn::None));
-    pace.record(&quota(after_seconds), now)
+    (1..IN_A_ROW).for_each(|_| assert_eq!(pace.record(&quota(after_seconds), at(now)), Turn::None));
+    pace.record(&quota(after_seconds), at(now))
 }
 
 /// How many of pushes that come all the time pass in so many seconds.
@@ -46,7 +51,7 @@ fn nothing_is_slowed_down_until_the_quota_is_met() {
         Attempt::answered(Verdict::TargetBroken { reason: "NOT_FOUND" }),
     ];
     for attempt in others.iter().cycle().take(100) {
-        assert_eq!(pace.record(attempt, now), Turn::None);
+        assert_eq!(pace.record(attempt, at(now)), Turn::None);
         assert_eq!(pace.admit(now), Ok(()));
     }
     assert_eq!(pace.state(now), PaceState { per_second: None, resumes_in: Duration::ZERO });
@@ -56,8 +61,8 @@ fn nothing_is_slowed_down_until_the_quota_is_met() {
 fn one_phone_that_gets_too_much_does_not_hold_the_others_back() {
     let (pace, now) = busy(10, Instant::now());
     for _ in 0..100 {
-        (1..IN_A_ROW).for_each(|_| assert_eq!(pace.record(&quota(60), now), Turn::None));
-        assert_eq!(pace.record(&DELIVERED, now), Turn::None);
+        (1..IN_A_ROW).for_each(|_| assert_eq!(pace.record(&quota(60), at(now)), Turn::None));
+        assert_eq!(pace.record(&DELIVERED, at(now)), Turn::None);
     }
     assert_eq!(pace.admit(now), Ok(()));
 }
@@ -68,10 +73,10 @@ fn what_was_never_sent_says_nothing_about_the_quota() {
     let unsent =
         Attempt { verdict: Verdict::Rejected { reason: "PayloadTooLarge" }, answered: false, provider_id: None };
     for _ in 1..IN_A_ROW {
-        pace.record(&quota(60), now);
-        pace.record(&unsent, now);
+        pace.record(&quota(60), at(now));
+        pace.record(&unsent, at(now));
     }
-    assert!(matches!(pace.record(&quota(60), now), Turn::Slowed { .. }));
+    assert!(matches!(pace.record(&quota(60), at(now)), Turn::Slowed { .. }));
 }
 
 #[test]
@@ -80,9 +85,9 @@ fn nothing_passes_until_retry_after_and_then_half_of_what_did() {
     for (after, expected) in [(Some(60), 60), (Some(0), 0), (Some(7), 7), (None, 60), (Some(u64::MAX), 3_600)] {
         let (pace, now) = busy(20, Instant::now());
         let attempt = refused(after, Scope::Quota);
-        (1..IN_A_ROW).for_each(|_| _ = pace.record(&attempt, now));
+        (1..IN_A_ROW).for_each(|_| _ = pace.record(&attempt, at(now)));
         let pause = SECOND * expected;
-        let Turn::Slowed { per_second, pause: told } = pace.record(&attempt, now) else { panic!("{after:?}") };
+        let Turn::Slowed { per_second, pause: told } = pace.record(&attempt, at(now)) else { panic!("{after:?}") };
         assert_eq!(told, pause, "{after:?}");
         assert!((9.0..12.0).contains(&per_second), "{per_second}");
         if expected > 0 {
@@ -125,7 +130,7 @@ fn a_short_retry_after_does_not_make_stragglers_count() {
 
 #[test]
 fn the_limit_never_falls_below_one_a_second() {
-    let pace = Pace::new(Instant::now());
+    let pace = Pace::new(Stop::Whole, Instant::now());
     let mut now = Instant::now();
     for _ in 0..5 {
         let Turn::Slowed { per_second, .. } = cut(&pace, 60, now) else { panic!() };
@@ -147,11 +152,11 @@ fn the_limit_grows_every_ten_seconds_and_is_lifted_at_twice_the_rate() {
         assert!((limit / half - multiple).abs() < 0.001, "{seconds} s: {limit}");
     }
     let lifted = resumes + 600 * SECOND;
-    assert_eq!(pace.record(&DELIVERED, lifted - SECOND), Turn::None);
+    assert_eq!(pace.record(&DELIVERED, at(lifted - SECOND)), Turn::None);
     assert_eq!(pace.state(lifted).per_second, None);
     (0..10_000).for_each(|_| pace.admit(lifted).unwrap());
-    assert_eq!(pace.record(&DELIVERED, lifted), Turn::Lifted);
-    assert_eq!(pace.record(&DELIVERED, lifted), Turn::None);
+    assert_eq!(pace.record(&DELIVERED, at(lifted)), Turn::Lifted);
+    assert_eq!(pace.record(&DELIVERED, at(lifted)), Turn::None);
     assert_eq!(pace.admit(lifted), Ok(()));
 }
 
@@ -195,4 +200,43 @@ proptest! {
             prop_assert!(inside as f64 <= limit * 1.1 + 2.0, "{} at {}", inside, limit);
         }
     }
+}
+
+/// Five quota answers of attempts that ended then, where nothing can wait on disk.
+fn stopped_with_probes(now: Instant) -> Pace {
+    let pace = Pace::new(Stop::Probed, now);
+    assert!(matches!(cut(&pace, 60, now), Turn::Slowed { .. }));
+    pace
+}
+
+#[test]
+fn without_a_disk_one_passes_each_second_of_a_stop() {
+    let now = Instant::now();
+    let pace = stopped_with_probes(now);
+    assert_eq!(pace.admit(now), Err(SECOND));
+    assert_eq!(pass(&pace, now, 10), 9, "none in the first second");
+}
+
+#[test]
+fn without_a_disk_the_first_that_is_taken_ends_stop_and_limit() {
+    let now = Instant::now();
+    let pace = stopped_with_probes(now);
+    // It was sent before.
+    assert_eq!(pace.record(&DELIVERED, now..now + SECOND), Turn::None);
+    // What meets the quota, or nobody, says nothing else.
+    for attempt in [quota(60), refused(None, Scope::Target), Attempt::unanswered(quota(60).verdict)] {
+        assert_eq!(pace.record(&attempt, now + SECOND..now + SECOND), Turn::None);
+    }
+    assert_eq!(pace.record(&DELIVERED, now + SECOND..now + 2 * SECOND), Turn::Lifted);
+    (0..1_000).for_each(|_| pace.admit(now + 2 * SECOND).unwrap());
+    assert_eq!(pace.state(now + 2 * SECOND).per_second, None);
+}
+
+#[test]
+fn with_a_disk_a_stop_is_one() {
+    let (pace, now) = busy(20, Instant::now());
+    cut(&pace, 60, now);
+    assert_eq!(pass(&pace, now, 59), 0);
+    assert_eq!(pace.record(&DELIVERED, now + SECOND..now + 2 * SECOND), Turn::None);
+    assert_eq!(pace.admit(now + 2 * SECOND), Err(58 * SECOND));
 }

@@ -31,8 +31,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first rest after a failure; each further failure in a row doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// The longest rest, unless the endpoint itself asks for more. Also how late a repair is noticed.
-const LONGEST_REST: Duration = Duration::from_mins(1);
+/// The longest rest, unless the endpoint itself asks for more. Also how late a repair is noticed: a push that cannot wait on
+/// disk has 25 s in all.
+const LONGEST_REST: Duration = Duration::from_secs(4);
 
 /// How soon a second token may be thrown away because Google did not take it. A new one that is refused as well is
 /// not too old: something else is wrong, and asking for one per push would not mend it.
@@ -349,11 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn rests_double_up_to_a_minute_and_never_undercut_what_was_asked_for() {
+    fn rests_double_up_to_four_seconds_and_never_undercut_what_was_asked_for() {
         let seconds = |failures, asked: Option<u64>| rest_after(failures, asked.map(Duration::from_secs)).as_secs();
-        assert_eq!([1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| seconds(failures, None)), [1, 2, 4, 32, 60, 60, 60]);
+        assert_eq!([1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| seconds(failures, None)), [1, 2, 4, 4, 4, 4, 4]);
         assert_eq!(seconds(1, Some(30)), 30);
         assert_eq!(seconds(1, Some(600)), 600);
-        assert_eq!(seconds(7, Some(30)), 60);
+        assert_eq!(seconds(7, Some(3)), 4);
     }
 }

@@ -7,9 +7,6 @@ use serde_json::Value;
 
 use crate::outcome::{Reason, Scope, Verdict};
 
-/// The pause after `429` without a `Retry-After`: Google asks for at least a minute ("Scale FCM", handling 429).
-const QUOTA_PAUSE: Duration = Duration::from_mins(1);
-
 /// The longest `Retry-After` taken at its word. No notification lives that long; a bound keeps later arithmetic with
 /// instants from overflowing.
 const LONGEST_PAUSE: Duration = Duration::from_hours(24);
@@ -58,10 +55,8 @@ pub(super) fn classify(status: StatusCode, body: &[u8], retry_after: Option<Dura
         // Without FCM's own word a 404 speaks about the address (project, endpoint), not about the phone.
         (403 | 404, _) | (401, Some("THIRD_PARTY_AUTH_ERROR")) => Verdict::TargetBroken { reason },
         (401, _) => Verdict::NewCredential { reason },
-        (429, _) => {
-            let after = Some(retry_after.unwrap_or(QUOTA_PAUSE));
-            Verdict::Retry { reason, after, scope: Scope::Quota, unprocessed: false }
-        }
+        // How long to wait without a `Retry-After` is decided where it is known whether the push can wait at all.
+        (429, _) => Verdict::Retry { reason, after: retry_after, scope: Scope::Quota, unprocessed: false },
         // 408 comes from servers in between that tired of waiting.
         (408 | 500..=599, _) => retry(retry_after),
         (400..=499, _) => Verdict::Rejected { reason },
@@ -192,10 +187,10 @@ pub(super) mod tests {
             (400, page(), None, rejected("HTTP 400")),
             (413, page(), None, rejected("HTTP 413")),
             (418, error("A_NEW_WORD", Some("ANOTHER")), None, rejected("HTTP 4xx")),
-            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), None, quota("QUOTA_EXCEEDED", Some(60))),
+            (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), None, quota("QUOTA_EXCEEDED", None)),
             (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), Some(7), quota("QUOTA_EXCEEDED", Some(7))),
             (429, error("RESOURCE_EXHAUSTED", None), Some(90), quota("RESOURCE_EXHAUSTED", Some(90))),
-            (429, page(), None, quota("HTTP 429", Some(60))),
+            (429, page(), None, quota("HTTP 429", None)),
             (408, page(), None, retry("HTTP 408", None)),
             (500, error("INTERNAL", Some("INTERNAL")), None, retry("INTERNAL", None)),
             (500, error("INTERNAL", None), Some(3), retry("INTERNAL", Some(3))),

@@ -1,5 +1,6 @@
 //! The stage: a simulator, a relay in front of it, and a chat server that posts to the relay.
 
+pub mod gate;
 pub mod process;
 pub mod proxy;
 pub mod push;
@@ -32,6 +33,9 @@ pub const SERVER: &str = "chat-1";
 /// How a scene differs from the usual one.
 #[derive(Default)]
 pub struct Plan {
+    /// The relay stands in mattermost-push-proxy's place, with its file: only this, `simulator`, `clock`, `files` and `settings`
+    /// count then.
+    pub reference: Option<Reference>,
     /// Lines above the first table.
     pub top: &'static str,
     /// `auth.mode`; `required` if empty.
@@ -56,6 +60,13 @@ pub struct Plan {
     pub files: Option<PutFiles>,
     /// Changes what was made of the configuration.
     pub settings: Option<ChangeSettings>,
+}
+
+/// What else a file of mattermost-push-proxy says, and what variables say beside it.
+#[derive(Default)]
+pub struct Reference {
+    pub keys: Vec<(&'static str, Value)>,
+    pub variables: Vec<(&'static str, String)>,
 }
 
 type ChangeSimulator = Box<dyn FnOnce(&mut SimulatorSettings)>;
@@ -121,7 +132,16 @@ impl Scene {
         let file = folder.path().join("pushrelay.toml");
         std::fs::write(&file, &text).unwrap();
 
-        let started = start(&file, &clock, plan.settings).await;
+        let started = match plan.reference {
+            None => start(&file, &clock, plan.settings).await,
+            Some(reference) => {
+                let json = folder.path().join("mattermost-push-proxy.json");
+                let file = reference_file(folder.path(), &credentials, &reference.keys);
+                std::fs::write(&json, file.to_string()).unwrap();
+                let variables = reference_variables(folder.path(), &simulator, reference.variables);
+                start_with(&json, variables, &clock, plan.settings).await
+            }
+        };
         Self {
             simulator,
             relay: started.relay,
@@ -239,7 +259,17 @@ struct Started {
 }
 
 async fn start(file: &Path, clock: &Clock, change: Option<ChangeSettings>) -> Started {
-    let mut loaded = config::load(Some(file), std::iter::empty())
+    start_with(file, Vec::new(), clock, change).await
+}
+
+async fn start_with(
+    file: &Path,
+    variables: Vec<(String, String)>,
+    clock: &Clock,
+    change: Option<ChangeSettings>,
+) -> Started {
+    let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let mut loaded = config::load(Some(file), variables)
         .unwrap_or_else(|problems| panic!("{problems}\n{}", std::fs::read_to_string(file).unwrap_or_default()));
     if let Some(change) = change {
         change(&mut loaded.settings);
@@ -264,6 +294,43 @@ pub fn write_credentials(folder: &Path, credentials: &Credentials, simulator: &S
     std::fs::write(folder.join("client.pem"), &credentials.client_certificate_pem).unwrap();
     let token_uri = format!("https://localhost:{}/token", simulator.fcm_address().port());
     std::fs::write(folder.join("service-account.json"), credentials.service_account_json(&token_uri)).unwrap();
+}
+
+/// A file of mattermost-push-proxy for the usual targets.
+fn reference_file(folder: &Path, credentials: &Credentials, keys: &[(&'static str, Value)]) -> Value {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut file = serde_json::json!({
+        "ListenAddress": "localhost:0",
+        "EnableMetrics": true,
+        "ApplePushSettings": [
+            { "Type": "apple_rn", "ApplePushTopic": credentials.topic, "AppleAuthKeyFile": path("AuthKey.p8"),
+              "AppleAuthKeyID": credentials.key_id, "AppleTeamID": credentials.team_id },
+        ],
+        "AndroidPushSettings": [{ "Type": "android_rn", "ServiceFileLocation": path("service-account.json") }],
+    });
+    for (key, value) in keys {
+        file[*key] = value.clone();
+    }
+    file
+}
+
+/// The simulator instead of Apple and Google: the file has no word for it.
+fn reference_variables(
+    folder: &Path,
+    simulator: &Simulator,
+    further: Vec<(&'static str, String)>,
+) -> Vec<(String, String)> {
+    let ca = folder.join("ca.pem").display().to_string();
+    let endpoint = |address: SocketAddr| format!("https://localhost:{}", address.port());
+    let usual = [
+        ("PUSHRELAY_TARGET__APPLE_RN__ENDPOINT", endpoint(simulator.apns_address())),
+        ("PUSHRELAY_TARGET__APPLE_RN__CA_FILE", ca.clone()),
+        ("PUSHRELAY_TARGET__ANDROID_RN__ENDPOINT", endpoint(simulator.fcm_address())),
+        ("PUSHRELAY_TARGET__ANDROID_RN__CA_FILE", ca),
+    ];
+    let is_replaced = |name: &str| further.iter().any(|(given, _)| *given == name);
+    let usual = usual.into_iter().filter(|(name, _)| !is_replaced(name)).collect::<Vec<_>>();
+    usual.into_iter().chain(further).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The configuration of a relay in front of this simulator.
@@ -310,13 +377,14 @@ fn apns_target(name: &str, keys: &str, credentials: &Credentials, simulator: &Si
 name = "{name}"
 provider = "apns"
 topic = "{topic}"
-endpoint = "https://localhost:{apns}"
 ca_file = "ca.pem"
 {keys}
 "#,
         topic = credentials.topic,
-        apns = simulator.apns_address().port(),
     );
+    if !keys.contains("endpoint") {
+        let _ = writeln!(text, "endpoint = \"https://localhost:{}\"", simulator.apns_address().port());
+    }
     if !keys.contains("certificate_file") {
         let _ = writeln!(
             text,
@@ -329,16 +397,18 @@ ca_file = "ca.pem"
 
 /// One `[[target]]` of the simulator's project at Google.
 fn fcm_target(name: &str, keys: &str, simulator: &Simulator) -> String {
-    format!(
+    let mut text = format!(
         r#"
 [[target]]
 name = "{name}"
 provider = "fcm"
 service_account_file = "service-account.json"
-endpoint = "https://localhost:{fcm}"
 ca_file = "ca.pem"
 {keys}
-"#,
-        fcm = simulator.fcm_address().port(),
-    )
+"#
+    );
+    if !keys.contains("endpoint") {
+        let _ = writeln!(text, "endpoint = \"https://localhost:{}\"", simulator.fcm_address().port());
+    }
+    text
 }

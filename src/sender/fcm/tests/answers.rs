@@ -52,7 +52,7 @@ fn an_error_whose_body_breaks_off_says_nothing_about_the_phone() {
         (401, retry("connection", None, false)),
         (400, retry("connection", None, false)),
         (200, Verdict::Delivered),
-        (429, quota("HTTP 429", 60)),
+        (429, quota("HTTP 429")),
         (503, retry("HTTP 503", None, false)),
     ];
     for (status, verdict) in cases {

@@ -82,8 +82,8 @@ async fn send(fcm: &Fcm) -> Verdict {
     fcm.attempt(&prepared(fcm), PLENTY).await.verdict
 }
 
-fn quota(reason: Reason, after: u64) -> Verdict {
-    Verdict::Retry { reason, after: Some(Duration::from_secs(after)), scope: Scope::Quota, unprocessed: false }
+fn quota(reason: Reason) -> Verdict {
+    Verdict::Retry { reason, after: None, scope: Scope::Quota, unprocessed: false }
 }
 
 fn retry(reason: &'static str, after: Option<u64>, unprocessed: bool) -> Verdict {
