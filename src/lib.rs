@@ -12,6 +12,7 @@ pub mod enrolment;
 pub mod http;
 pub mod journal;
 pub mod message;
+pub mod named_file;
 pub mod notification;
 pub mod outcome;
 pub mod private;

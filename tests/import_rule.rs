@@ -28,7 +28,7 @@ const RINGS: &[(&str, u8)] = &[
 ];
 
 /// Open to all but the last ring, and importing only from it (`config` apart, which gathers everybody's settings).
-const OPEN: &[&str] = &["telemetry", "shutdown"];
+const OPEN: &[&str] = &["telemetry", "shutdown", "named_file"];
 
 /// What every module may use, the last ring included: the type that keeps secrets from being printed.
 const EVERYWHERE: &[&str] = &["private"];

@@ -27,6 +27,7 @@ pub use seal::{MAX_PASSPHRASE, MIN_PASSPHRASE, SealError};
 use crate::admission::learned;
 use crate::clock::{Clock, rfc3339};
 use crate::journal::JournalSettings;
+use crate::named_file;
 use crate::private::Private;
 use crate::queue::inspect::Inspector;
 use crate::queue::{self, InspectError, OpenError};
@@ -283,7 +284,7 @@ impl Parts {
 
     /// A file of any size, as long as it is now.
     fn large(&mut self, name: Name, path: &Path) -> Result<(), BackupError> {
-        let mut file = File::open(path).map_err(BackupError::read(path))?;
+        let mut file = named_file::open(path).map_err(BackupError::read(path))?;
         let length = file.metadata().map_err(BackupError::read(path))?.len();
         let (bytes, sha256) = hash_of((&mut file).take(length), io::sink()).map_err(BackupError::read(path))?;
         file.seek(SeekFrom::Start(0)).map_err(BackupError::read(path))?;
@@ -414,7 +415,7 @@ fn without_dots(path: &Path) -> PathBuf {
 }
 
 fn read_small(path: &Path) -> Result<(Vec<u8>, u32), BackupError> {
-    let file = File::open(path).map_err(BackupError::read(path))?;
+    let file = named_file::open(path).map_err(BackupError::read(path))?;
     let mode = file.metadata().map_err(BackupError::read(path))?.permissions().mode() & 0o777;
     let mut content = Vec::new();
     file.take(MAX_SMALL + 1).read_to_end(&mut content).map_err(BackupError::read(path))?;

@@ -10,6 +10,7 @@ use super::backup::Passphrase;
 use super::output::say;
 use crate::backup::{self, Destination, Manifest, Restored};
 use crate::config;
+use crate::named_file;
 
 /// The largest file that a configuration names, bytes; no larger one is compared.
 const LARGEST: u64 = 1 << 20;
@@ -188,7 +189,7 @@ fn files_to_put(manifest: &Manifest, named: &[backup::Named]) -> Vec<String> {
 fn found(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut content = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST).read_to_end(&mut content)?;
+    named_file::open(path)?.take(LARGEST).read_to_end(&mut content)?;
     Ok(backup::hash(&content))
 }
 

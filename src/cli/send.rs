@@ -12,6 +12,7 @@ use crate::admission::signing::SigningKey;
 use crate::admission::webhook::signing::{WebhookSigningKey, sign};
 use crate::cli::output::say;
 use crate::clock::Clock;
+use crate::named_file;
 use crate::notification::DeviceToken;
 use crate::private::Private;
 
@@ -114,9 +115,14 @@ impl Send {
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::running(format!("--key: cannot read {shown}: {error}")))?;
+    let text = text_of(path).map_err(|error| Failure::running(format!("--key: cannot read {shown}: {error}")))?;
     SigningKey::from_pem(&text).map_err(|error| Failure::running(format!("--key: {shown} {error}")))
+}
+
+/// A file of the command line, which may be a pipe.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let content = named_file::read_once(path, named_file::LARGEST)?;
+    String::from_utf8(content).map_err(|_| std::io::Error::other("it is not text (UTF-8)"))
 }
 
 /// Any text: what is wrong with it is said later, because the argument parser's errors repeat the value.
@@ -132,8 +138,8 @@ fn webhook_key(given: Option<&Private>, file: Option<&Path>) -> Result<Option<We
         (Some(text), _) => (text.clone(), "--webhook-key".to_owned()),
         (None, Some(path)) => {
             let argument = format!("--webhook-key-file: {}", path.display());
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::running(format!("{argument} cannot be read: {error}")))?;
+            let text =
+                text_of(path).map_err(|error| Failure::running(format!("{argument} cannot be read: {error}")))?;
             (Private::new(text), argument)
         }
     };

@@ -92,7 +92,7 @@ impl CredentialSources {
     pub fn read(&self) -> Result<CredentialReading, Problems> {
         let mut findings = Findings::default();
         let mut reading = None;
-        if let Some(mut document) = super::read(self.file.as_deref(), &mut findings) {
+        if let Some(mut document) = super::read_with(files::read, self.file.as_deref(), &mut findings) {
             environment::apply(&mut document, self.environment.iter().cloned(), &mut findings);
             super::report_duplicates(&document, &keys::TARGET, "name", &mut findings);
             let directory = super::directory(self.file.as_deref(), &document);

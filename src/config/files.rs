@@ -1,19 +1,20 @@
 //! Reads the files a configuration names. (`servers_directory::writing` writes them.)
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
-/// The largest file read, bytes. Keys and certificates are a few KiB; this stops at `/dev/zero` and at wrong paths.
-pub(super) const LARGEST: u64 = 1 << 20;
+use crate::named_file::{self, LARGEST};
 
-/// The whole file, or what keeps it from being read, in words that follow a colon.
+/// The whole file, a regular one of at most 1 MiB, or what keeps it from being read, in words that follow a colon.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(|error| words(&error))?;
-    file.take(LARGEST + 1).read_to_end(&mut content).map_err(|error| words(&error))?;
-    if content.len() as u64 > LARGEST { Err("it is larger than 1 MiB".to_owned()) } else { Ok(content) }
+    named_file::read(path, LARGEST).map_err(|error| words(&error))
+}
+
+/// The same of the configuration that was named on the command line, which may be a pipe: `--config <(…)`, `/dev/stdin`. What
+/// comes out of one is gone, so that it is read when a command begins and never again.
+pub(super) fn read_once(path: &Path) -> Result<Vec<u8>, String> {
+    named_file::read_once(path, LARGEST).map_err(|error| words(&error))
 }
 
 /// The names of the entries of a directory, at most `most`, or what keeps it from being read.

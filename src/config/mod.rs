@@ -193,12 +193,21 @@ fn text(
     Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// The configuration when a command begins: from a pipe, too.
 fn read(file: Option<&Path>, findings: &mut Findings) -> Option<Document> {
+    read_with(files::read_once, file, findings)
+}
+
+fn read_with(
+    read: fn(&Path) -> Result<Vec<u8>, String>,
+    file: Option<&Path>,
+    findings: &mut Findings,
+) -> Option<Document> {
     let Some(path) = file else { return Some(Document::empty(&Place::Nowhere)) };
     let name: Arc<str> = path.display().to_string().into();
     let place = Place::File(name.clone());
     let remedy = "give the path of a file that the relay may read, or configure it with variables alone";
-    let text = text(files::read(path), &place, remedy, findings)?;
+    let text = text(read(path), &place, remedy, findings)?;
     let text = text.as_str();
     let named_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if named_json || text.trim_start().starts_with('{') {

@@ -11,8 +11,6 @@ mod peer;
 pub(super) mod testing;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +25,7 @@ use rustls::time_provider::TimeProvider;
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::{Clock, rfc3339};
+use crate::named_file;
 use crate::sender::network::crypto_provider;
 use crate::telemetry::metrics::Metrics;
 pub(super) use handshake::{Failure, Secured, is_plain_http, turn_away_plain_http};
@@ -41,9 +40,6 @@ const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often the log says that the certificate ends soon, or has ended.
 const REMIND_EVERY: Duration = Duration::from_hours(24);
-
-/// The largest file that is read, bytes, as when the relay starts.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// Whether clients must show a certificate, where an authority for them is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +254,7 @@ impl Files<PathBuf> {
     fn read(&self) -> Result<Files<Vec<u8>>, Problem> {
         let mut faults = Vec::new();
         let mut read = |key, path: &Path| {
-            read_file(path).unwrap_or_else(|error| {
+            named_file::read(path, named_file::LARGEST).unwrap_or_else(|error| {
                 let what = format!("cannot be read: {error}");
                 faults.push(Fault { key, what, remedy: "let the relay's user read it".to_owned() });
                 Vec::new()
@@ -280,15 +276,6 @@ impl Files<PathBuf> {
         };
         Problem(faults.into_iter().map(|fault| (path(&fault), fault)).collect())
     }
-}
-
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LARGEST_FILE {
-        return Err(std::io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(content)
 }
 
 /// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1. Early data stays off, as rustls has it: it can be replayed.

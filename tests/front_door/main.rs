@@ -17,6 +17,7 @@ mod credentials;
 mod credentials_reload;
 mod description;
 mod machine;
+mod named_files;
 mod network;
 mod process;
 mod queue_command;

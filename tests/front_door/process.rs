@@ -316,7 +316,7 @@ async fn what_migrate_prints_is_a_configuration_that_check_takes() {
 }
 
 #[path = "reload.rs"]
-mod reload;
+pub mod reload;
 
 #[path = "enrolment.rs"]
 mod enrolment;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Document, VERSION, Wrong, parse};
 use super::state::State;
+use crate::named_file;
 
 /// Its name in the data directory.
 pub const FILE_NAME: &str = "learned.json";
@@ -134,7 +135,8 @@ fn set_aside(path: PathBuf, what: String) -> LoadError {
 pub(super) fn read(directory: &Path) -> Result<State, LoadError> {
     let path = directory.join(FILE_NAME);
     let mut bytes = Vec::new();
-    match File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)) {
+    let read = named_file::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+    match read {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
         Err(source) => return Err(LoadError::Unreadable { path, source }),

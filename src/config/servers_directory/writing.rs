@@ -13,6 +13,7 @@ use crate::admission::registry::ServerKeys;
 use crate::config::files;
 use crate::config::finding::{Finding, Findings, Problems};
 use crate::config::server_file::{Edit, EditError, NewServer, edited};
+use crate::named_file;
 
 /// The longest name of a file that is made, bytes, without `.toml`: file systems allow 255.
 const MAX_NAME: usize = 200;
@@ -119,7 +120,7 @@ impl ServersDirectory {
     pub(in crate::config) fn change(&self, file: &Path, edit: &Edit<'_>) -> Result<bool, WriteError> {
         // A link stays one: what it leads to is changed.
         let path = fs::canonicalize(file).map_err(disk(file))?;
-        let bytes = fs::read(&path).map_err(disk(&path))?;
+        let bytes = named_file::read(&path, named_file::LARGEST).map_err(disk(&path))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| WriteError::Edit { path: path.clone(), problem: EditError::Form("text (UTF-8)") })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
