@@ -3,6 +3,7 @@
 //! Values that cannot be sent cannot be built: there is no empty device token and no empty server id. This module knows
 //! no provider and no wire format. What a program says over the native API is in `message`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,7 +28,27 @@ impl DeviceToken {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The token in the one spelling by which a phone is known here, whoever wrote it how: to be hashed and compared, never to be
+    /// sent. Private like the token.
+    pub fn phone(&self) -> Cow<'_, str> {
+        one_spelling(&self.0)
+    }
 }
+
+/// Apple's tokens are bytes in hexadecimal, and Apple takes capitals and small letters alike. Google's tell them apart, and hold a
+/// colon or are shorter, so what is hexadecimal and as long as Apple's is Apple's.
+pub fn one_spelling(token: &str) -> Cow<'_, str> {
+    let has_capitals = token.bytes().any(|byte| byte.is_ascii_uppercase());
+    if has_capitals && token.len() >= APPLE_TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Cow::Owned(token.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(token)
+    }
+}
+
+/// The least length of an Apple token, characters: 32 bytes. Apple promises no length, and has never issued shorter ones.
+const APPLE_TOKEN: usize = 64;
 
 impl fmt::Debug for DeviceToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -386,6 +407,20 @@ impl fmt::Debug for MattermostContent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_apple_token_is_one_phone_in_any_spelling_and_google_tells_capitals_apart() {
+        let hex = "0123456789abcdef".repeat(4);
+        for (token, phone) in [
+            (hex.to_ascii_uppercase(), hex.as_str()),
+            (format!("{}AbCd", hex), &format!("{hex}abcd")),
+            (hex.clone(), &hex),
+            ("dTOKEN:APA91bF".to_owned() + &"A".repeat(120), &("dTOKEN:APA91bF".to_owned() + &"A".repeat(120))),
+            ("ABCDEF0123456789ABCDEF".to_owned(), "ABCDEF0123456789ABCDEF"),
+        ] {
+            assert_eq!(DeviceToken::new(token.clone()).unwrap().phone(), phone, "{token}");
+        }
+    }
 
     #[test]
     fn an_empty_token_or_server_id_cannot_be_built() {

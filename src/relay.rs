@@ -271,7 +271,7 @@ impl Relay {
     pub fn is_repeat(&self, notification: &Notification) -> bool {
         let Notification { server_id, device, .. } = notification;
         let id = id_to_remember(notification);
-        self.memory.as_ref().is_some_and(|memory| memory.knows(server_id.as_str(), id, device.expose()))
+        self.memory.as_ref().is_some_and(|memory| memory.knows(server_id.as_str(), id, &device.phone()))
     }
 
     /// What a phone's receipt means; `None` where nothing is remembered.
@@ -372,7 +372,7 @@ impl Relay {
     fn claim(&self, notification: &Notification) -> Option<Claim<'_>> {
         let Notification { server_id, device, .. } = notification;
         let id = id_to_remember(notification);
-        self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), id, device.expose()))
+        self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), id, &device.phone()))
     }
 
     /// The answer to a request that was sent, or is being sent, already. No phone is woken for it.

@@ -426,8 +426,10 @@ impl Admission {
         }
         server.count_against_rate()?;
         if let Some(devices) = &self.devices {
-            let key = (notification.server_id.as_str(), notification.device.expose());
-            devices.check(key).map_err(|wait| Refusal::DeviceRate { retry_after: seconds(wait) })?;
+            let phone = notification.device.phone();
+            devices
+                .check((notification.server_id.as_str(), phone.as_ref()))
+                .map_err(|wait| Refusal::DeviceRate { retry_after: seconds(wait) })?;
         }
         server.count_against_quota(unix_seconds)
     }

@@ -44,11 +44,11 @@ impl Hashes {
 
     /// One request: the same one asked for twice is stored once. `None` without an id to know it by.
     pub(super) fn identity(&self, server: &ServerId, ack_id: &str, device: &DeviceToken) -> Option<[u8; 16]> {
-        (!ack_id.is_empty()).then(|| self.hash("identity", [server.as_str(), ack_id, device.expose()]))
+        (!ack_id.is_empty()).then(|| self.hash("identity", [server.as_str(), ack_id, &device.phone()]))
     }
 
     pub(super) fn device(&self, server: &ServerId, target: &TargetName, device: &DeviceToken) -> DeviceKey {
-        DeviceKey(self.hash("device", [server.as_str(), target.as_str(), device.expose()]))
+        DeviceKey(self.hash("device", [server.as_str(), target.as_str(), &device.phone()]))
     }
 
     /// Each part behind its length, so that no two triples run into the same bytes.

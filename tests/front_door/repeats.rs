@@ -64,6 +64,22 @@ async fn a_captured_request_wakes_no_phone_again_whatever_was_changed_in_it() {
 }
 
 #[tokio::test]
+async fn an_apple_token_is_one_phone_however_it_is_spelt_and_arrives_as_it_was() {
+    let scene = Scene::usual().await;
+    let (small, capital) = (apple_token(0xabc), apple_token(0xabc).to_uppercase());
+    for token in [&capital, &small, &capital] {
+        scene.post(&Push::apple(token).with("ack_id", "ack-1")).await.expect_ok();
+    }
+    let accepted = scene.simulator.ledger().accepted();
+    assert_eq!(accepted.iter().map(|push| push.device_token.as_str()).collect::<Vec<_>>(), [capital.as_str()]);
+    // Google tells capitals from small letters.
+    for token in ["android-Ab:1", "android-aB:1"] {
+        scene.post(&Push::android(token).with("ack_id", "ack-2")).await.expect_ok();
+    }
+    assert_eq!(scene.simulator.ledger().accepted().len(), 3);
+}
+
+#[tokio::test]
 async fn what_failed_for_now_is_tried_again_and_what_is_dead_stays_dead() {
     let scene = Scene::usual().await;
     let push = Push::apple(&apple_token(1));
@@ -111,6 +127,7 @@ async fn a_duplicate_costs_its_server_nothing_of_what_a_phone_may_get() {
         scene.post(&push).await.expect_ok();
     }
     scene.post(&Push::apple(&apple_token(1))).await.expect_fail(429, "for one device");
+    scene.post(&Push::apple(&apple_token(1).to_uppercase())).await.expect_fail(429, "for one device");
 }
 
 #[tokio::test]

@@ -75,6 +75,15 @@ async fn a_program_reaches_each_of_its_devices_whichever_way_it_signs() {
 }
 
 #[tokio::test]
+async fn a_phone_that_is_named_in_two_spellings_is_sent_to_once_and_answered_twice() {
+    let program = Program::usual().await;
+    let token = apple_token(0xabc);
+    let (code, answer) = program.notify("m-1", &alert(&[token.to_uppercase(), token])).await;
+    assert_eq!((code, &answer["counts"]["delivered"]), (200, &json!(2)), "{answer}");
+    assert_eq!(program.scene.simulator.ledger().accepted().len(), 1);
+}
+
+#[tokio::test]
 async fn each_way_not_to_be_a_registered_program_is_refused_before_the_body_is_read() {
     let program = Program::usual().await;
     let body = "no json, canary";

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::problem::{Path, Problems};
 use super::tree;
 use crate::message::{Alert, Kind, Message, Priority, Push};
-use crate::notification::{DeviceToken, TargetName};
+use crate::notification::{DeviceToken, TargetName, one_spelling};
 use crate::private::Private;
 
 /// The most devices in one request.
@@ -354,11 +354,11 @@ impl Fields {
 }
 
 fn distinct(tokens: Vec<String>) -> Devices {
-    let mut known: HashMap<&str, usize> = HashMap::with_capacity(tokens.len());
+    let mut known: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(tokens.len());
     let mut first_places = Vec::with_capacity(tokens.len());
     let mut places = Vec::with_capacity(tokens.len());
     for (index, token) in tokens.iter().enumerate() {
-        let place = *known.entry(token).or_insert_with(|| {
+        let place = *known.entry(one_spelling(token)).or_insert_with(|| {
             first_places.push(index);
             first_places.len() - 1
         });
