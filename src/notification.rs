@@ -413,7 +413,7 @@ mod tests {
         let hex = "0123456789abcdef".repeat(4);
         for (token, phone) in [
             (hex.to_ascii_uppercase(), hex.as_str()),
-            (format!("{}AbCd", hex), &format!("{hex}abcd")),
+            (format!("{hex}AbCd"), &format!("{hex}abcd")),
             (hex.clone(), &hex),
             ("dTOKEN:APA91bF".to_owned() + &"A".repeat(120), &("dTOKEN:APA91bF".to_owned() + &"A".repeat(120))),
             ("ABCDEF0123456789ABCDEF".to_owned(), "ABCDEF0123456789ABCDEF"),
