@@ -101,7 +101,7 @@ fn an_empty_file_gives_the_defaults() {
     let Settings { http, admission, delivery, log, compatibility, shutdown_deadline, targets, .. } = settings;
     assert_eq!(http.listen.to_string(), "0.0.0.0:8066");
     assert_eq!(http.ops_listen, None);
-    assert_eq!(http.max_body_bytes, 65_536);
+    assert_eq!(http.max_body_bytes, 262_144);
     assert_eq!((http.header_timeout, http.body_timeout), (Duration::from_secs(10), Duration::from_secs(10)));
     assert_eq!(http.idle_timeout, Duration::from_secs(120));
     assert_eq!((http.max_in_flight, http.max_connections), (10_000, 16_384));

@@ -65,6 +65,32 @@ async fn a_session_wipe_without_a_text_is_a_silent_push() {
 }
 
 #[tokio::test]
+async fn the_longest_post_that_a_mattermost_server_sends_arrives_cut_however_it_is_written() {
+    let scene = Scene::usual().await;
+    // The most that a post may have; each character is four bytes in UTF-8 and twelve escaped.
+    let post = "𝕏".repeat(16_383);
+    let escaped = |push: &Push| push.body(&scene.key).to_string().replace('𝕏', r"\ud835\udd4f");
+    for (number, platform) in ["apple", "android"].into_iter().enumerate() {
+        let push = |number: usize| match platform {
+            "apple" => Push::apple(&apple_token(u32::try_from(number).unwrap())),
+            _ => Push::android(&format!("android:{number}")),
+        };
+        let plain = push(number).with("message", post.clone());
+        scene.post(&plain).await.expect_ok();
+        let body = escaped(&push(number + 10).with("message", post.clone()));
+        assert!(body.len() > 190 * 1024, "{}", body.len());
+        scene.post_body(body).await.expect_ok();
+    }
+    let accepted = scene.simulator.ledger().accepted();
+    assert_eq!(accepted.len(), 4);
+    for push in accepted {
+        let said = push.payload().to_string();
+        let shown = said.matches('𝕏').count();
+        assert!((500..=512).contains(&shown), "2,047 bytes hold 511 of them: {shown}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_push_is_answered_with_200_and_a_reason_as_the_reference_does() {
     let scene = Scene::new(Plan { auth: "off", ..Plan::default() }).await;
     let table = [

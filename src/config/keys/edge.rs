@@ -9,12 +9,12 @@ pub(in crate::config) static HTTP: Group = Group {
     repeated: false,
     about: "Limits of the HTTP side.",
     keys: &[
-        // A push of a Mattermost server is below 4 KiB: its message is at most 2,047 bytes.
+        // A Mattermost server sends the whole post: 16,383 characters, each up to 12 bytes where JSON escapes it, are 192 KiB.
         key(
             "max_body",
             Kind::Size(4 << 10, 16 << 20),
-            Default("64KiB"),
-            "The largest request body. Pushes of a Mattermost server stay below 4 KiB.",
+            Default("256KiB"),
+            "The largest request body. A Mattermost post takes up to 192 KiB; what does not fit on a phone is cut here.",
         ),
         key(
             "header_timeout",
@@ -33,7 +33,7 @@ pub(in crate::config) static HTTP: Group = Group {
              connection may be lost.",
         ),
         // A provider answers in about 0.1 s, so this many at once means 100,000 a second, or a provider that hangs. A
-        // request holds a few KiB: tens of MiB in all; `max_body` times this, 640 MiB, if every body is of the largest.
+        // request holds a few KiB: tens of MiB in all; `max_body` times this, 2.5 GiB, if every body is of the largest.
         key(
             "max_in_flight",
             Kind::Count(1, 1_000_000),
