@@ -1,20 +1,21 @@
 //! From a host name to a TLS connection that speaks HTTP/2: DNS, TCP, forward proxy, TLS. One attempt; no retry, no
-//! back-off, no memory of earlier ones.
+//! back-off, and of earlier ones only the address that worked.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
+use super::race::{order, race};
 use super::trouble::Trouble;
 use crate::sender::network::Proxy;
 
@@ -33,6 +34,9 @@ pub(crate) struct Target {
     proxy: Option<Proxy>,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
+    /// The address, of the proxy if there is one, over which HTTP/2 was last agreed on. Tried first, since a name may have others
+    /// that lead nowhere from here.
+    worked: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// Why there is no connection. The detail is for the log; it holds addresses and certificate problems, no secret.
@@ -73,7 +77,7 @@ impl Target {
         let port = endpoint.port_or_known_default().ok_or_else(bad)?;
         let server_name = ServerName::try_from(host.clone()).map_err(|_| bad())?;
         tls.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
-        Ok(Self { host, port, server_name, proxy, tls: Arc::new(tls), connect_timeout })
+        Ok(Self { host, port, server_name, proxy, tls: Arc::new(tls), connect_timeout, worked: Arc::default() })
     }
 
     /// `host:port`, for the log.
@@ -95,13 +99,27 @@ impl Target {
 
     async fn connect_before(&self, deadline: Instant) -> Result<TlsStream<TcpStream>, ConnectError> {
         let addresses = self.look_up().await?;
-        let (tcp, _) = self.reach(&addresses, deadline).await?;
+        let (tcp, address) = self.reach(&addresses, deadline).await?;
+        // Until it has proven itself anew: one that takes connections and does not get further is not to be preferred.
+        self.remember(None);
         let stream = self.secure(tcp, Arc::clone(&self.tls)).await;
         let stream = stream.map_err(|error| ConnectError::new(tls_trouble(&error), error))?;
         match stream.get_ref().1.alpn_protocol() {
-            Some(ALPN_HTTP2) => Ok(stream),
+            Some(ALPN_HTTP2) => {
+                self.remember(Some(address));
+                Ok(stream)
+            }
             _ => Err(ConnectError::new(Trouble::NoHttp2, "the peer did not choose HTTP/2 (ALPN `h2`)")),
         }
+    }
+
+    fn remember(&self, address: Option<SocketAddr>) {
+        *self.worked.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// The address that worked is not preferred any more: a connection over it has died without a word.
+    pub(super) fn forget(&self) {
+        self.remember(None);
     }
 
     /// Where the first connection goes: to the proxy if there is one, otherwise to the peer itself.
@@ -132,14 +150,18 @@ impl Target {
         lookup(&host, port).await.map_err(|error| self.on_the_first_hop(error))
     }
 
-    /// Connects to the first of these addresses that answers, and has the proxy open a tunnel if there is one. Says which
+    /// Connects to one of these addresses, the first that answers, and has the proxy open a tunnel if there is one. Says which
     /// address it was.
     pub(crate) async fn reach(
         &self,
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-        let (mut stream, address) = tcp(addresses, deadline).await.map_err(|error| self.on_the_first_hop(error))?;
+        let addresses = order(addresses, *self.worked.lock().unwrap_or_else(PoisonError::into_inner));
+        let raced = race(&addresses, deadline, TcpStream::connect).await;
+        let (mut stream, address) = raced.map_err(|error| self.on_the_first_hop(error))?;
+        // Writes are gathered already; waiting for more would only add delay. A socket that refuses the option still works.
+        let _ = stream.set_nodelay(true);
         let Some(proxy) = &self.proxy else { return Ok((stream, address)) };
         match connect_method(&mut stream, &self.address(), proxy).await {
             Ok(200..=299) => Ok((stream, address)),
@@ -185,30 +207,6 @@ async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> 
         return Err(ConnectError::new(Trouble::Dns, format_args!("{host} has no address")));
     }
     Ok(addresses)
-}
-
-/// Tries the addresses in order, each with its share of the time that is left, so that one that swallows packets leaves
-/// room for the next.
-async fn tcp(addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let mut last = ConnectError::new(Trouble::Dns, "there is no address");
-    for (index, address) in addresses.iter().enumerate() {
-        let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(Instant::now()) / untried;
-        last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Writes are gathered already; waiting for more would only add delay. A socket that refuses the option
-                // still works.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, *address));
-            }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                ConnectError::new(Trouble::ConnectRefused, format_args!("{address}: {error}"))
-            }
-            Ok(Err(error)) => ConnectError::new(Trouble::ConnectFailed, format_args!("{address}: {error}")),
-            Err(_) => ConnectError::new(Trouble::ConnectTimeout, format_args!("{address}: no answer")),
-        };
-    }
-    Err(last)
 }
 
 /// RFC 9110 §9.3.6, over HTTP/1.1. Returns the status.

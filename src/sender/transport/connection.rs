@@ -19,6 +19,9 @@ use super::trouble::Trouble;
 /// What is said of a connection that ended as both sides agreed.
 pub(super) const ORDERLY: &str = "closed";
 
+/// What is said of one whose peer is gone without a word.
+pub(super) const SILENT: &str = "no answer to a ping";
+
 /// Response headers, in bytes: Apple's are a status, an id and a date.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 
@@ -146,7 +149,7 @@ impl Alive {
             let patience = if report.in_use() > 0 { self.tuning.busy_ticks } else { self.tuning.idle_ticks };
             if self.pinged {
                 if self.silent >= self.tuning.pong_ticks {
-                    return Poll::Ready(ended(Trouble::ConnectionLost, "no answer to a ping"));
+                    return Poll::Ready(ended(Trouble::ConnectionLost, SILENT));
                 }
             } else if self.silent >= patience {
                 self.pinged = true;

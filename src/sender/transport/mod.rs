@@ -15,6 +15,7 @@ mod connect;
 mod connection;
 mod gather;
 mod pool;
+mod race;
 mod slots;
 mod trouble;
 mod walk;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NoWay;
 use super::connect::{ConnectError, Target};
-use super::connection::{Driver, Ended, ORDERLY, Report, handshake};
+use super::connection::{Driver, Ended, ORDERLY, Report, SILENT, handshake};
 use super::slots::{Id, Slots, Tuning};
 use super::trouble::Trouble;
 
@@ -246,6 +246,9 @@ impl Membership {
         let was_useful = self.answered.load(Ordering::Relaxed);
         let peer = self.shared.target.address();
         let (reason, detail) = (ended.trouble.as_str(), ended.detail.as_str());
+        if detail == SILENT {
+            self.shared.target.forget();
+        }
         let is_failure = {
             let mut books = self.shared.books();
             let is_failure = !was_useful && !books.is_closed();
