@@ -108,7 +108,8 @@ const SEND_PUSH: &str = "/api/v1/send_push";
 const ACK: &str = "/api/v1/ack";
 
 /// Connections on the listener for operators: a few probes and scrapers. Apart from the chat servers' limit, so that the
-/// relay can be asked what is wrong when theirs is reached.
+/// relay can be asked what is wrong when theirs is reached. When all are taken, one that asks nothing is closed for the next:
+/// watchers have half of them, and no others last.
 const OPS_CONNECTIONS: usize = 64;
 
 /// Everything behind the listeners.
@@ -162,6 +163,7 @@ impl Edge {
             limits: ConnectionLimits {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
+                makes_room: false,
                 idle_timeout: settings.idle_timeout,
             },
             tls,
@@ -230,7 +232,7 @@ impl Edge {
             let routes = ingest_routes(Arc::clone(&edge), pushes.merge(probes));
             return serve(ingest, edge.limits, tls, listener, shutdown, routes).await;
         };
-        let limits = ConnectionLimits { max_connections: OPS_CONNECTIONS, ..edge.limits };
+        let limits = ConnectionLimits { max_connections: OPS_CONNECTIONS, makes_room: true, ..edge.limits };
         let end = Shutdown::new();
         let serve_ops = serve(ops, limits, None, edge.metrics.listener("ops"), end.clone(), routes(probes));
         let serve_ingest = async {

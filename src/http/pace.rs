@@ -104,6 +104,15 @@ impl Pace {
         }
     }
 
+    /// Since when there is no request that its caller still waits for; `None` while there is one. An answer that is not read counts
+    /// as none.
+    pub(super) fn without_request_since(&self) -> Option<Instant> {
+        match *self.phase() {
+            Phase::Headers { since } | Phase::Idle { since } => Some(since),
+            Phase::Busy { .. } => *self.unread_since(),
+        }
+    }
+
     fn unread_since(&self) -> MutexGuard<'_, Option<Instant>> {
         // One word of data, as the phase.
         self.unread_since.lock().unwrap_or_else(PoisonError::into_inner)

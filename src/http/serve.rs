@@ -4,6 +4,7 @@
 //! It knows no route and no notification. What it owns is what a connection may cost: how many there are, how long one
 //! may dawdle, how much it may buffer; and that a handler's panic costs one request and not its connection.
 
+mod seats;
 mod secure;
 
 use std::convert::Infallible;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,10 +29,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
-use super::pace::{Pace, PacedStream, Patience};
+use super::pace::{self, Pace, PacedStream, Patience};
 use super::tls::{Peer, Tls};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ListenerMetrics;
+use seats::{Seat, Seats};
 
 /// Bytes that HTTP/1 buffers of what it reads, which also bounds a request's headers. The smallest that hyper takes: a
 /// push is about 1 KiB, and ten thousand idle connections should not hold more than they need.
@@ -57,6 +60,9 @@ const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 /// fail again and keep a core busy with it.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// How long a connection waits for one that asks nothing to make room before the others are looked at again.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
+
 /// How often the log says that all connections are in use.
 const FULL_WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -68,6 +74,9 @@ pub(super) struct ConnectionLimits {
     pub(super) max_connections: usize,
     /// The longest wait for a request's headers once they have begun.
     pub(super) header_timeout: Duration,
+    /// Whether a connection that asks nothing is closed for the next one when there is no slot. For a listener with few, where
+    /// those who come must find one.
+    pub(super) makes_room: bool,
     /// How long a connection is kept without a request; also the longest wait for a new connection's first word: Go's client
     /// dials ahead and keeps what it did not need for a later request.
     pub(super) idle_timeout: Duration,
@@ -95,24 +104,31 @@ pub(super) async fn serve(
 ) {
     let (stage, _) = watch::channel(Stage::Running);
     let protocols = Arc::new(Protocols::new(&stage));
-    let start = |(stream, address, slot): Accepted| {
+    let start = |(stream, address, slot): Accepted, seats: Option<&mut Seats>| {
+        let seat = seats.is_some().then(Arc::<Seat>::default);
+        let own_seat = seat.clone();
         let serving = Serving {
             open: Open::new(metrics.clone(), slot),
             protocols: Arc::clone(&protocols),
             limits,
             stage: stage.subscribe(),
             routes: routes.clone(),
+            seat,
         };
         // Two kinds of tasks: a plain connection need not reserve the room that a handshake takes.
-        match &tls {
+        let connection = match &tls {
             None => tokio::spawn(plain(stream, address, serving)),
             Some(tls) => tokio::spawn(secure::connection(stream, address, Arc::clone(tls), serving)),
         };
+        if let Some((seats, seat)) = seats.zip(own_seat) {
+            seats.take(&seat, connection.abort_handle());
+        }
     };
     let mut acceptor = Acceptor {
         listener,
         slots: Arc::new(Semaphore::new(limits.max_connections)),
         max_connections: limits.max_connections,
+        seats: limits.makes_room.then(Seats::default),
         warned: None,
     };
 
@@ -121,11 +137,11 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             () = &mut begun => break,
-            accepted = acceptor.accept() => start(accepted),
+            accepted = acceptor.accept() => start(accepted, acceptor.seats.as_mut()),
         }
     }
     // Whoever the kernel has accepted for us already may have sent its request, and would not send it again.
-    acceptor.left().into_iter().for_each(start);
+    acceptor.left().into_iter().for_each(|accepted| start(accepted, None));
 
     stage.send_replace(Stage::Draining);
     tokio::select! {
@@ -145,13 +161,21 @@ struct Acceptor {
     listener: TcpListener,
     slots: Arc<Semaphore>,
     max_connections: usize,
+    /// Who can make room; absent where nobody has to.
+    seats: Option<Seats>,
     /// When the log last said that there are no slots.
     warned: Option<Instant>,
 }
 
 impl Acceptor {
-    /// The next connection. Does not fail: it waits until accepting works again.
+    /// The next connection that there is a slot for.
     async fn accept(&mut self) -> Accepted {
+        let mut came = None;
+        if self.seats.is_some() {
+            // Nobody is asked to leave before somebody has come.
+            came = Some(self.next().await);
+            self.make_room().await;
+        }
         if self.slots.available_permits() == 0 && self.warned.is_none_or(|then| then.elapsed() >= FULL_WARNING_INTERVAL)
         {
             self.warned = Some(Instant::now());
@@ -161,10 +185,29 @@ impl Acceptor {
             );
         }
         let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = match came {
+            Some(came) => came,
+            None => self.next().await,
+        };
+        (stream, address, slot)
+    }
+
+    /// Waits until there is a slot, and has those that ask nothing leave for it, one at a time.
+    async fn make_room(&mut self) {
+        let Some(seats) = &mut self.seats else { return };
+        while self.slots.available_permits() == 0 {
+            seats.make_room();
+            // Given back at once: nobody else takes any.
+            let _ = tokio::time::timeout(ROOM_LOOK, self.slots.acquire()).await;
+        }
+    }
+
+    /// The next connection. Does not fail: it waits until accepting works again.
+    async fn next(&self) -> (TcpStream, IpAddr) {
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => return (stream, canonical(peer), slot),
+                Ok((stream, peer)) => return (stream, canonical(peer)),
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, ?pause, "cannot accept connections; trying again after a pause");
@@ -289,6 +332,8 @@ struct Serving {
     limits: ConnectionLimits,
     stage: watch::Receiver<Stage>,
     routes: Routes,
+    /// Where connections make room for others.
+    seat: Option<Arc<Seat>>,
 }
 
 impl Serving {
@@ -334,8 +379,11 @@ async fn converse<S>(stream: S, peer: Peer, speaks: Speaks, serving: Serving)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Serving { open: _open, protocols, limits, stage, routes } = serving;
+    let Serving { open: _open, protocols, limits, stage, routes, seat } = serving;
     let pace = Pace::new(limits.header_timeout, limits.idle_timeout, Instant::now());
+    if let Some(seat) = &seat {
+        seat.speaks(&pace);
+    }
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
     let service = service_fn({
         let pace = Arc::clone(&pace);
@@ -344,8 +392,7 @@ where
             let handler = routes.answer(request, &peer);
             async move {
                 let answer = answer::or_internal_error(handler).await;
-                drop(running);
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(while_it_is_given(answer, running))
             }
         }
     });
@@ -366,6 +413,19 @@ where
             attended.await;
         }
     }
+}
+
+/// An answer without a known length goes on after its beginning, and its connection is not idle until it ends.
+fn while_it_is_given(answer: Answer, running: pace::Request) -> Answer {
+    if answer.body().size_hint().exact().is_some() {
+        return answer;
+    }
+    answer.map(|body| {
+        axum::body::Body::new(body.map_frame(move |frame| {
+            let _still = &running;
+            frame
+        }))
+    })
 }
 
 /// [`attend`] for a connection that is kept elsewhere than in its task.

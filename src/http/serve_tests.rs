@@ -89,6 +89,7 @@ async fn whoever_does_not_complete_headers_in_time_is_disconnected() {
         let limits = ConnectionLimits {
             max_connections: 1,
             header_timeout: Duration::from_millis(20),
+            makes_room: false,
             idle_timeout: Duration::from_millis(20),
         };
         let server = Server::limited(echo(), limits).await;
@@ -173,7 +174,7 @@ async fn what_the_router_does_not_have_is_answered_as_go_answers_it() {
 #[tokio::test]
 async fn beyond_the_limit_a_connection_waits_until_another_ends() {
     let (begun, go) = (closed(), closed());
-    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG, idle_timeout: LONG };
+    let limits = ConnectionLimits { max_connections: 1, header_timeout: LONG, makes_room: false, idle_timeout: LONG };
     let server = Server::limited(router(&begun, &go), limits).await;
     let mut first = server.connect().await;
     first.send(WAIT).await;
@@ -228,10 +229,40 @@ async fn a_request_that_has_arrived_when_a_stop_begins_is_still_answered() {
     client.send(&testing::post("/echo", "hello")).await;
     let mut silent = testing::Client::connect(address).await;
     shutdown.begin();
-    let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, idle_timeout: LONG };
+    let limits = ConnectionLimits { max_connections: 10, header_timeout: LONG, makes_room: false, idle_timeout: LONG };
     let metrics = testing::metrics().listener("ingest");
     let served = tokio::spawn(serve(listener, limits, None, metrics, shutdown, crate::http::routes(echo())));
     assert_eq!(client.reply(false).await.unwrap().body, "hello");
     assert!(client.is_closed().await && silent.is_closed().await);
     served.await.unwrap();
+}
+
+#[tokio::test]
+async fn where_connections_make_room_the_one_that_asks_nothing_leaves_and_none_that_waits_for_an_answer_does() {
+    let (begun, go) = (closed(), closed());
+    let limits = ConnectionLimits { max_connections: 2, makes_room: true, ..testing::ROOMY };
+    let server = Server::limited(router(&begun, &go), limits).await;
+    let (mut busy, mut idle) = (server.connect().await, server.connect().await);
+    busy.send(WAIT).await;
+    begun.acquire().await.unwrap().forget();
+    idle.ask(&testing::post("/echo", "x")).await;
+    // One that has not said a word is no better.
+    for opening in ["", "POST /echo HTTP/1.1\r\n"] {
+        let mut next = server.connect().await;
+        next.send(opening).await;
+        assert!(idle.is_closed().await, "before {opening:?}");
+        idle = next;
+    }
+    let mut last = server.connect().await;
+    last.send(WAIT).await;
+    begun.acquire().await.unwrap().forget();
+    assert!(idle.is_closed().await);
+
+    // Both have a request: whoever comes waits until one is answered.
+    let mut waiting = server.connect().await;
+    waiting.send(&testing::post("/echo", "at last")).await;
+    go.add_permits(2);
+    assert_eq!(busy.reply(false).await.unwrap().body, "done");
+    assert_eq!(last.reply(false).await.unwrap().body, "done");
+    assert_eq!(waiting.reply(false).await.unwrap().body, "at last");
 }

@@ -22,7 +22,7 @@ pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// More than any test needs.
 pub(super) const ROOMY: ConnectionLimits =
-    ConnectionLimits { max_connections: 100, header_timeout: LONG, idle_timeout: LONG };
+    ConnectionLimits { max_connections: 100, header_timeout: LONG, makes_room: false, idle_timeout: LONG };
 
 pub(super) fn metrics() -> Metrics {
     Metrics::new("test", DroppedLines::default())

@@ -121,3 +121,54 @@ async fn a_connection_without_requests_is_closed_when_the_configured_time_is_ove
     // An orderly end, by GOAWAY.
     tokio::time::timeout(PATIENCE, connection).await.expect("the relay hangs up").unwrap().unwrap();
 }
+
+/// One more than there are places for operators, of each kind of caller that keeps a place and asks nothing.
+const KEPT_PLACES: usize = 65;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_and_sockets_that_ask_nothing_leave_probes_a_place_on_the_operators_address() {
+    let stage = Stage::set("[ops]\nlisten = \"127.0.0.1:0\"\n").await;
+    let mut relay = stage.serve();
+    let line: serde_json::Value = serde_json::from_str(&relay.wait_for("listening")).unwrap();
+    let ops: std::net::SocketAddr = line["ops"].as_str().unwrap().parse().unwrap();
+    let opened = async |words: &str| {
+        let mut stream = TcpStream::connect(ops).await.unwrap();
+        stream.write_all(words.as_bytes()).await.unwrap();
+        stream
+    };
+    let watch = "GET /status/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let mut watchers = Vec::new();
+    for _ in 0..32 {
+        let mut watcher = opened(watch).await;
+        let mut begin = [0; 12];
+        watcher.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        watchers.push(watcher);
+    }
+    let mut kept = Vec::new();
+    for words in ["", "GET /hea", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        for _ in 0..KEPT_PLACES {
+            kept.push(opened(words).await);
+        }
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let mut probe = opened(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+            let mut answer = String::new();
+            let read = tokio::time::timeout(PATIENCE, probe.read_to_string(&mut answer)).await;
+            read.unwrap_or_else(|_| panic!("{path} finds no place beside those that said {words:?}")).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+    // None of the watchers had to leave.
+    for watcher in &mut watchers {
+        let mut events = String::new();
+        let more = async {
+            let mut part = [0; 8 * 1024];
+            while events.matches("event:").count() < 2 {
+                let read = watcher.read(&mut part).await.unwrap();
+                assert!(read > 0, "a watcher was cut off");
+                events.push_str(&String::from_utf8_lossy(&part[..read]));
+            }
+        };
+        tokio::time::timeout(PATIENCE, more).await.expect("events go on");
+    }
+}

@@ -347,7 +347,12 @@ async fn whoever_is_slow_in_the_handshake_is_cut_off_after_the_time_for_headers(
 #[tokio::test]
 async fn a_connection_that_was_dialled_ahead_is_kept_as_long_as_an_idle_one() {
     let second = Duration::from_secs(1);
-    let limits = ConnectionLimits { header_timeout: 60 * second, idle_timeout: 120 * second, max_connections: 10 };
+    let limits = ConnectionLimits {
+        header_timeout: 60 * second,
+        idle_timeout: 120 * second,
+        makes_room: false,
+        max_connections: 10,
+    };
     let relay = Relay::with(None, who(), limits).await;
     // In a full handshake of TLS 1.2 it is the server that is done first.
     let config = || Arc::new(client_of(&relay.authority, &[&rustls::version::TLS12]));
