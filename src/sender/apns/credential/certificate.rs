@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::certificate::Validity;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 use super::{CredentialError, pem_sections, private_key};
-use crate::clock::rfc3339;
+use crate::clock::{Clock, rfc3339};
 use crate::private::Private;
 use crate::sender::network::crypto_provider;
 
@@ -25,6 +28,10 @@ impl ClientCertificate {
     /// PEM: certificate, chain and key in one file, in any order; the key may be encrypted.
     pub fn from_pem(pem: &[u8], password: Option<&Private>) -> Result<Self, CredentialError> {
         let sections = pem_sections(pem)?;
+        // PKCS#12 that somebody has wrapped as PEM.
+        if let Some(archive) = sections.iter().find(|section| matches!(section.tag(), "PKCS12" | "PFX")) {
+            return Self::from_p12(archive.contents(), password);
+        }
         let mut keys = sections.iter().filter(|section| private_key::is_key(section));
         let key = match (keys.next(), keys.next()) {
             (Some(key), None) => private_key::read(key, password)?,
@@ -55,6 +62,12 @@ impl ClientCertificate {
         if der.is_empty() {
             return Err(CredentialError::new("the file is empty"));
         }
+        // SEQUENCE, then 0x80: its length is not said, but its end is marked.
+        if der.starts_with(&[0x30, 0x80]) {
+            return Err(CredentialError::new(
+                "the PKCS#12 file is written in BER with indefinite lengths, as Java and older Windows tools do, which is not supported; convert it with `openssl pkcs12 -in FILE -nodes -out FILE.pem` and configure the PEM file",
+            ));
+        }
         let has_password = password.is_some_and(|password| !password.is_empty());
         let archive = p12_keystore::Pkcs12Archive::from_pkcs12(der, password.map_or("", Private::expose)).map_err(
             |error| match error {
@@ -62,7 +75,7 @@ impl ClientCertificate {
                     CredentialError::new("the password is wrong: the PKCS#12 file cannot be opened with it")
                 }
                 Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => CredentialError::new(
-                    "the PKCS#12 file is protected and no password is configured; add the certificate's password",
+                    "the PKCS#12 file is protected and no password is configured; add the certificate's password. If it has none (GnuTLS's `--null-password`, node-forge), convert it with `openssl pkcs12 -in FILE -nodes -passin pass: -out FILE.pem` and configure the PEM file",
                 ),
                 Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm => CredentialError::new(
                     "the PKCS#12 file is encrypted in a way that is not supported; convert it with `openssl pkcs12 -in FILE -nodes -out FILE.pem` and configure the PEM file",
@@ -95,7 +108,7 @@ impl ClientCertificate {
         ))
     }
 
-    /// The certificates in any order; the one that belongs to the key is found.
+    /// The certificates in any order; the one that belongs to the key is found, and of several the newest that is valid.
     fn from_parts(
         mut chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -108,19 +121,37 @@ impl ClientCertificate {
         let key = crypto_provider().key_provider.load_private_key(key).map_err(|_| {
             CredentialError::new("the private key is damaged or of a kind that TLS cannot use; RSA and EC keys work")
         })?;
-        let belongs = |certificate: &CertificateDer<'static>| {
-            CertifiedKey::new(vec![certificate.clone()], Arc::clone(&key)).keys_match().is_ok()
+        let public =
+            key.public_key().ok_or_else(|| CredentialError::new("the private key does not know its public half"))?;
+        let mut damaged = false;
+        let mut fitting = Vec::new();
+        for (place, certificate) in chain.iter().enumerate() {
+            match x509_parser::parse_x509_certificate(certificate) {
+                Ok((_, parsed)) if *parsed.subject_pki.raw == *public => {
+                    let seconds = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
+                    let Validity { not_before, not_after } = *parsed.validity();
+                    let is_v3 = parsed.version() == X509Version::V3;
+                    fitting.push(Fitting { place, is_v3, valid: (seconds(not_before), seconds(not_after)) });
+                }
+                Ok(_) => {}
+                Err(_) => damaged = true,
+            }
+        }
+        let Some(Fitting { place, is_v3, valid: (not_before, not_after) }) =
+            best(&fitting, Clock::System.unix_seconds())
+        else {
+            return Err(CredentialError::new(if damaged {
+                "the certificate is damaged; export it again"
+            } else {
+                "the certificate and the private key do not belong together; export both from the same entry"
+            }));
         };
-        let leaf = chain.iter().position(belongs).ok_or_else(|| {
-            CredentialError::new(
-                "the certificate and the private key do not belong together; export both from the same entry",
-            )
-        })?;
-        chain[..=leaf].rotate_right(1);
-        let (_, parsed) = x509_parser::parse_x509_certificate(&chain[0])
-            .map_err(|_| CredentialError::new("the certificate is damaged; export it again"))?;
-        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
-        let (not_before, not_after) = (seconds(parsed.validity().not_before), seconds(parsed.validity().not_after));
+        if !is_v3 {
+            return Err(CredentialError::new(
+                "the certificate is of X.509 version 1, which TLS does not take; Apple's are of version 3: is it one that was made by hand?",
+            ));
+        }
+        chain[..=place].rotate_right(1);
         Ok(Self { certified: Arc::new(CertifiedKey::new(chain, key)), not_before, not_after })
     }
 
@@ -155,6 +186,23 @@ impl ClientCertificate {
             None
         }
     }
+}
+
+/// A certificate that belongs to the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fitting {
+    /// Where it stands among all of the file.
+    place: usize,
+    is_v3: bool,
+    /// From when and until when, seconds after the Unix epoch.
+    valid: (u64, u64),
+}
+
+/// A renewed certificate is often put behind the one it replaces: of those that are valid now, the one that is valid the longest; if
+/// none is, the same of all.
+fn best(fitting: &[Fitting], now: u64) -> Option<Fitting> {
+    let is_valid = |one: &Fitting| (one.valid.0..=one.valid.1).contains(&now);
+    fitting.iter().copied().max_by_key(|one| (one.is_v3, is_valid(one), one.valid.1))
 }
 
 impl fmt::Debug for ClientCertificate {

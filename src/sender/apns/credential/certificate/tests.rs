@@ -70,6 +70,32 @@ fn what_cannot_be_used_says_why() {
 }
 
 #[test]
+fn of_several_certificates_of_one_key_the_newest_that_is_valid_is_shown() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issued = |from: i32, to: i32| {
+        let mut parameters = rcgen::CertificateParams::new(["push".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
+        parameters.self_signed(&key).unwrap().pem()
+    };
+    let (ended, valid, future) = (issued(2001, 2002), issued(2010, 2999), issued(3000, 3001));
+    for order in [[&ended, &valid, &future], [&future, &ended, &valid], [&valid, &future, &ended]] {
+        let file = order.map(String::as_str).concat() + &key.serialize_pem();
+        let certificate = ClientCertificate::from_pem(file.as_bytes(), None).unwrap();
+        assert!(format!("{certificate:?}").contains("valid from 2010-01-01"), "{certificate:?}");
+    }
+    let only_old = ended.clone() + &issued(2001, 2003) + &key.serialize_pem();
+    let certificate = ClientCertificate::from_pem(only_old.as_bytes(), None).unwrap();
+    assert!(format!("{certificate:?}").contains("to 2003-01-01"), "{certificate:?}");
+}
+
+#[test]
+fn a_certificate_of_version_1_is_told_so_and_not_that_it_does_not_fit() {
+    let error = pem("x509-v1.pem", None).unwrap_err().to_string();
+    assert!(error.contains("X.509 version 1"), "{error}");
+}
+
+#[test]
 fn the_certificate_of_the_key_leads_the_chain_wherever_it_stood_in_the_file() {
     let chain = &pem("leaf-second.pem", None).unwrap().certified.cert;
     let leaf = &pem("pkcs1.pem", None).unwrap().certified.cert[0];
@@ -119,6 +145,7 @@ fn pkcs12_is_read_in_its_modern_and_its_older_forms() {
         assert!(error.contains("no password is configured"), "{name}: {error}");
     }
     ClientCertificate::from_p12(&fixture("empty-password.p12"), None).unwrap();
+    pem("wrapped.p12", password(PASSWORD).as_ref()).unwrap();
 }
 
 #[cfg(feature = "p12")]
@@ -129,6 +156,7 @@ fn a_pkcs12_file_that_cannot_be_used_says_why() {
         (fixture("no-key.p12"), "no private key"),
         (fixture("sec1.pem"), "not a PKCS#12 file"),
         (fixture("modern.p12")[..500].to_vec(), "damaged"),
+        ([&[0x30, 0x80][..], &fixture("modern.p12")[4..], &[0, 0]].concat(), "BER with indefinite lengths"),
     ];
     for (file, expected) in cases {
         let error = ClientCertificate::from_p12(&file, password(PASSWORD).as_ref()).unwrap_err().to_string();
