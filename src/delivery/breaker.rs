@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::policy::LONGEST_HOLD;
 use crate::clock::Clock;
 use crate::outcome::{Attempt, Reason, Scope, Verdict};
 
 /// The first pause after refused credentials: 5 s. They are wrong until somebody acts, or for the seconds in which a key
 /// that was just made becomes known everywhere at the provider.
 const FIRST_PAUSE_FOR_CREDENTIALS: Duration = Duration::from_secs(5);
-
-/// The longest wait that a provider's `Retry-After` makes: 1 h. A slip in a header must not silence a target for days.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// In [`Breaker::word`]: not closed. The bits below count failures in a row.
 const NOT_CLOSED: u32 = 1 << 31;
@@ -211,6 +209,16 @@ impl Breaker {
         }
     }
 
+    /// Asks for a push that will be of no more use when the next probe is due: if nobody is out to see, it is the probe.
+    pub fn last_chance(&self) -> Option<Probe<'_>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let open = state.open.as_mut().filter(|open| open.probe.is_none())?;
+        state.probes += 1;
+        open.probe = Some(state.probes);
+        Some(Probe { breaker: self, id: state.probes })
+    }
+
     /// Takes note of how an attempt went that began then and was let through with [`Pass::Closed`], be it that it ends when
     /// the breaker is open: if it succeeds, the provider is there.
     pub fn record(&self, attempt: &Attempt, began: Instant) -> Turn {
@@ -376,12 +384,14 @@ impl Evidence {
 
 fn retry_after(verdict: &Verdict) -> Duration {
     let Verdict::Retry { after, .. } = verdict else { return Duration::ZERO };
-    after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
+    after.unwrap_or_default()
 }
 
 /// Several nodes whose breakers opened together do not probe together: our own pause is up to a quarter shorter, so that
-/// [`BreakerSettings::longest_pause`] holds; what the provider asked for is up to a quarter longer, never shorter.
+/// [`BreakerSettings::longest_pause`] holds; what the provider asked for is up to a quarter longer, and never shorter up to an
+/// hour. A slip in a header must not silence a target for days.
 fn wait(pause: Duration, retry_after: Duration, jitter: f64) -> Duration {
     let quarter = jitter.clamp(0.0, 1.0) / 4.0;
-    pause.mul_f64(1.0 - quarter).max(retry_after.mul_f64(1.0 + quarter))
+    let asked = retry_after.min(LONGEST_HOLD);
+    pause.mul_f64(1.0 - quarter).max(asked.mul_f64(1.0 + quarter).min(LONGEST_HOLD))
 }

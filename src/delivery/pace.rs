@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::policy::LONGEST_HOLD;
 use super::window::Window;
 use crate::outcome::{Attempt, Scope, Verdict};
 
@@ -48,9 +49,6 @@ const STEP: f64 = 1.0 / 40.0;
 
 /// How many steps from a half to twice the rate.
 const STEPS: u32 = 60;
-
-/// The longest `Retry-After` obeyed for a whole target: 1 h.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Without one: Google asks for a minute.
 const USUAL_RETRY_AFTER: Duration = Duration::from_mins(1);
@@ -164,7 +162,7 @@ impl Pace {
         if in_a_row < IN_A_ROW {
             return Turn::None;
         }
-        self.cut(after.unwrap_or(USUAL_RETRY_AFTER).min(LONGEST_RETRY_AFTER), now)
+        self.cut(after.unwrap_or(USUAL_RETRY_AFTER).min(LONGEST_HOLD), now)
     }
 
     /// For metrics and probes.

@@ -2,8 +2,9 @@
 //! [`later`] for what waits in the queue.
 //!
 //! Pauses are drawn evenly between nothing and their length ("full jitter"): that spreads the pushes of a provider that just
-//! came back better than any fixed part would. A provider's `Retry-After` comes on top: it is never shortened, and those
-//! who were told the same one do not come back together.
+//! came back better than any fixed part would. A provider's `Retry-After` comes on top: it is not shortened, and those
+//! who were told the same one do not come back together. Two things go before it: nothing is held back for more than an hour by
+//! one answer, and what waits on disk is tried once more before its time is over.
 
 use std::time::Duration;
 
@@ -19,6 +20,14 @@ const LEAST_PAUSE_FOR_QUOTA: Duration = Duration::from_mins(1);
 /// The most attempts from the queue at what may itself be the cause of the trouble that it meets, since others arrive. With the
 /// pauses below they take some four hours.
 const MOST_ATTEMPTS: u32 = 100;
+
+/// The longest that one answer holds a notification back: 1 h, whatever it asks for. A slip in a header must not be the end of all
+/// that waits.
+pub const LONGEST_HOLD: Duration = Duration::from_hours(1);
+
+/// How long before its end a notification is tried for the last time, at the most: a minute. What is worth something for less
+/// than ten minutes keeps a tenth of that.
+const LONGEST_REMAINDER: Duration = Duration::from_mins(1);
 
 /// Less than this is not enough for a last attempt: a second.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
@@ -66,9 +75,9 @@ pub struct Queued {
 pub enum Later {
     /// The last verdict stands.
     Settle,
-    /// Another attempt at this time since the Unix epoch; before it expires.
+    /// Another attempt at this time since the Unix epoch; in time before it expires.
     At(Duration),
-    /// It would be of no more use when it may be tried again.
+    /// Its time is over.
     Expires,
     /// It has been tried too often to go on: it is set aside for somebody to look at.
     Bury(Reason),
@@ -109,10 +118,7 @@ pub fn later(verdict: &Verdict, queued: Queued, jitter: f64) -> Later {
         Verdict::Retry { after, scope: Scope::Phone, .. } => (*after, BackOff::PHONE, true),
         Verdict::Retry { after, scope: Scope::Quota, .. } => (*after, BackOff::QUOTA, false),
     };
-    let (floor, drawn) = back_off.parts(after, queued.attempts);
-    let floor = queued.now.saturating_add(floor);
-    // Before it ends there is one more attempt, unless there is hardly time for it.
-    let left = queued.expires_at.saturating_sub(floor);
+    let left = queued.expires_at.saturating_sub(queued.now);
     if left < LEAST_LEFT {
         return Later::Expires;
     }
@@ -120,7 +126,21 @@ pub fn later(verdict: &Verdict, queued: Queued, jitter: f64) -> Later {
     if may_be_its_own_fault && queued.others_arrive && queued.attempts >= MOST_ATTEMPTS {
         return Later::Bury(verdict.reason().unwrap_or_default());
     }
-    Later::At(floor.saturating_add(drawn.min(left.saturating_sub(LEAST_LEFT)).mul_f64(jitter.clamp(0.0, 1.0))))
+    let (floor, drawn) = back_off.parts(after, queued.attempts);
+    Later::At(queued.now.saturating_add(within(left, floor, drawn, jitter.clamp(0.0, 1.0))))
+}
+
+/// How long to wait of what is `left`: at least the `floor`, which the provider asked for, and what is drawn; but no answer holds
+/// anything back for longer than [`LONGEST_HOLD`], nor is its time over before it is tried once more.
+fn within(left: Duration, floor: Duration, drawn: Duration, jitter: f64) -> Duration {
+    let floor = floor.min(LONGEST_HOLD);
+    let remainder = (left / 10).clamp(LEAST_LEFT, LONGEST_REMAINDER);
+    let latest = left.saturating_sub(remainder);
+    match latest.checked_sub(floor) {
+        Some(room) => floor + drawn.min(room).min(LONGEST_HOLD.saturating_sub(floor)).mul_f64(jitter),
+        // Shorter than what was asked for. Those that end together are not tried together.
+        None => latest.saturating_sub(remainder.min(latest).mul_f64(jitter)),
+    }
 }
 
 /// How pauses grow.

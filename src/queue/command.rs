@@ -20,6 +20,8 @@ pub(super) enum Command {
     Lease {
         target: TargetName,
         limit: usize,
+        /// Only what is over before that.
+        ends_before: Option<Duration>,
         until: Duration,
         answer: Answer<Lease>,
     },
@@ -74,8 +76,8 @@ impl Command {
                 let (result, how) = changes.enqueue(row)?;
                 (answer.result, *undo) = (Some(result), how);
             }
-            Self::Lease { target, limit, until, answer } => {
-                answer.result = Some(Ok(changes.lease(target, *limit, *until)?));
+            Self::Lease { target, limit, ends_before, until, answer } => {
+                answer.result = Some(Ok(changes.lease(target, *limit, *ends_before, *until)?));
             }
             Self::Settle(id, settlement, answer) => answer.result = Some(Ok(changes.settle(*id, settlement)?)),
             Self::Supersede(by, answer) => answer.result = Some(Ok(changes.supersede(by)?)),

@@ -35,6 +35,12 @@ pub(super) const PICK: &str =
     WHERE target = ?1 AND urgency = ?2 AND server = ?3 AND state = 'ready' AND expires_at > ?4
     ORDER BY expires_at, id LIMIT ?5";
 
+/// What is over soon, whoever sent it.
+pub(super) const PICK_ENDING: &str =
+    "SELECT id, accepted_at, expires_at, attempts, content FROM entries INDEXED BY entries_ready
+    WHERE target = ?1 AND urgency = ?2 AND state = 'ready' AND expires_at > ?3 AND expires_at <= ?4
+    ORDER BY expires_at LIMIT ?5";
+
 /// The next server in turn: one step down the index, however many entries the one before has.
 pub(super) const NEXT_SERVER: &str = "SELECT server FROM entries INDEXED BY entries_turns
     WHERE target = ?1 AND urgency = ?2 AND server > ?3 AND state = 'ready' ORDER BY server LIMIT 1";
@@ -51,9 +57,43 @@ pub(super) const NEXT: &str = "SELECT wake_at FROM entries INDEXED BY entries_as
 pub(super) struct Turns(HashMap<(TargetName, u8), String>);
 
 impl Changes<'_> {
-    pub(super) fn lease(&mut self, target: &TargetName, limit: usize, until: Duration) -> rusqlite::Result<Lease> {
+    pub(super) fn lease(
+        &mut self,
+        target: &TargetName,
+        limit: usize,
+        ends_before: Option<Duration>,
+        until: Duration,
+    ) -> rusqlite::Result<Lease> {
         self.shared.tallies.of(target.as_str()).looked();
-        self.take(target, limit, until)
+        match ends_before {
+            None => self.take(target, limit, until),
+            Some(ends_before) => self.take_ending(target, limit, ends_before, until),
+        }
+    }
+
+    fn take_ending(
+        &mut self,
+        target: &TargetName,
+        limit: usize,
+        ends_before: Duration,
+        until: Duration,
+    ) -> rusqlite::Result<Lease> {
+        let (mut lease, now) = (Lease::default(), self.now);
+        let mut left = limit.min(MAX_LEASED);
+        for urgency in Urgency::ALL {
+            self.wake(target, urgency, &mut lease)?;
+            self.expire(target, urgency, &mut lease)?;
+            let of_urgency = params![
+                target.as_str(),
+                urgency as u8,
+                now,
+                millis(ends_before),
+                i64::try_from(left).unwrap_or(i64::MAX)
+            ];
+            left -= self.hand_out(PICK_ENDING, of_urgency, (target, urgency), until, &mut lease)?;
+        }
+        lease.next_due = self.next_due(target)?;
+        Ok(lease)
     }
 
     /// What is over of a target for which nobody has asked for long: it is not configured any more.
@@ -167,8 +207,22 @@ impl Changes<'_> {
         lease: &mut Lease,
     ) -> rusqlite::Result<usize> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut statement = self.connection.prepare_cached(PICK)?;
-        let mut rows = statement.query(params![target.as_str(), urgency as u8, server, self.now, limit])?;
+        let now = self.now;
+        let of_server = params![target.as_str(), urgency as u8, server, now, limit];
+        self.hand_out(PICK, of_server, (target, urgency), until, lease)
+    }
+
+    /// Leases what a statement finds. Says how many it took, those that cannot be read included.
+    fn hand_out(
+        &mut self,
+        statement: &str,
+        parameters: &[&dyn rusqlite::ToSql],
+        (target, urgency): (&TargetName, Urgency),
+        until: Duration,
+        lease: &mut Lease,
+    ) -> rusqlite::Result<usize> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let mut rows = statement.query(parameters)?;
         // Nothing is changed while the index is walked.
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {

@@ -201,7 +201,19 @@ impl Queue {
     /// expired. An entry that is not settled until then is handed out again.
     pub async fn lease(&self, target: &TargetName, limit: usize, until: Duration) -> Result<Lease, QueueError> {
         let target = target.clone();
-        self.ask(|answer| Command::Lease { target, limit, until, answer }).await
+        self.ask(|answer| Command::Lease { target, limit, ends_before: None, until, answer }).await
+    }
+
+    /// The same of what is over before `ends_before`: what ends first, first.
+    pub async fn lease_ending(
+        &self,
+        target: &TargetName,
+        limit: usize,
+        ends_before: Duration,
+        until: Duration,
+    ) -> Result<Lease, QueueError> {
+        let (target, ends_before) = (target.clone(), Some(ends_before));
+        self.ask(|answer| Command::Lease { target, limit, ends_before, until, answer }).await
     }
 
     /// Says what became of a leased entry.

@@ -33,8 +33,16 @@ use crate::telemetry::log::{Ending, Subject};
 /// most 5 KiB and a stream of one of the target's connections, which direct pushes use too.
 const AT_ONCE: usize = 128;
 
-/// How often what is over is dropped while a target is left alone.
-const DROP_EVERY: Duration = Duration::from_secs(10);
+/// How often, while a target is left alone, what is over is dropped and what is soon over is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// What is over in less than this, and before its target will be asked again, is tried before: 10 s, in which it is looked for
+/// three times, and a success lets thousands follow.
+const LAST_CHANCE: Duration = Duration::from_secs(10);
+
+/// The most of those taken at one look. If the provider does not work, one is tried for all; if its quota is met, all are, which is
+/// some five a second.
+const LAST_CHANCES: usize = 16;
 
 /// The shortest time that one attempt gets: Google asks for at least 10 s, and nobody waits.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,17 +112,18 @@ impl Relay {
             Pass::Closed => (None, free),
             Pass::Probe(probe) => (Some(probe), 1),
             Pass::Refused(refused) => {
-                self.drop_expired(queue, target, running).await;
-                return refused.retry_in.max(SHORTEST_WAIT);
+                return self.while_left_alone(queue, target, running, refused.retry_in).await;
             }
         };
         let limit = match target.pace.admit(self.clock.now()) {
             Ok(()) if target.pace.state(self.clock.now()).per_second.is_some() => 1,
             Ok(()) => limit,
-            Err(wait) => return wait.max(SHORTEST_WAIT),
+            Err(wait) => {
+                drop(probe);
+                return self.while_left_alone(queue, target, running, wait).await;
+            }
         };
-        let until = queue.now() + self.queued_timeout() * 2 + LEASE_MARGIN;
-        let lease = match queue.lease(&target.name, limit, until).await {
+        let lease = match queue.lease(&target.name, limit, self.leased_until(queue)).await {
             Ok(lease) => lease,
             Err(error) => {
                 self.queue_failed("lease", &error);
@@ -122,12 +131,53 @@ impl Relay {
             }
         };
         self.take_out(target, &lease);
-        for damaged in &lease.undecodable {
-            self.metrics.queue().settled(&target.name, "buried", 1);
-            self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: damaged.attempts });
-        }
         let took_none = lease.entries.is_empty();
-        let mut entries = lease.entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
+        self.begin_to_try(target, lease.entries, probe, running).await;
+        match lease.next_due {
+            _ if !took_none => Duration::ZERO,
+            Some(due) => due.saturating_sub(queue.now()).max(SHORTEST_WAIT),
+            None => LONGEST_WAIT,
+        }
+    }
+
+    /// Nothing is sent for so long. What is over goes all the same, and what will be over before is tried: whatever a provider
+    /// says, a notification is not dropped without another try. Not at each look: a target that is left alone is looked at
+    /// whenever something is put on disk for it. Says how long to wait before the next look.
+    async fn while_left_alone(
+        self: &Arc<Self>,
+        queue: &Queue,
+        target: &Target,
+        running: &mut Running,
+        for_so_long: Duration,
+    ) -> Duration {
+        let (now, wait) = (self.clock.now(), for_so_long.max(SHORTEST_WAIT));
+        if running.looked_at.is_some_and(|at| now.saturating_duration_since(at) < LOOK_EVERY) {
+            return wait;
+        }
+        running.looked_at = Some(now);
+        let free = AT_ONCE.saturating_sub(running.tasks.len()).min(LAST_CHANCES);
+        let ends_before = queue.now() + for_so_long.min(LAST_CHANCE);
+        let lease = match queue.lease_ending(&target.name, free, ends_before, self.leased_until(queue)).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.queue_failed("lease", &error);
+                return wait;
+            }
+        };
+        self.take_out(target, &lease);
+        self.begin_to_try(target, lease.entries, target.breaker.last_chance(), running).await;
+        wait
+    }
+
+    /// Tries the first and waits for its end, if it is a probe; begins to try the others.
+    async fn begin_to_try(
+        self: &Arc<Self>,
+        target: &Target,
+        entries: Vec<Leased>,
+        probe: Option<Probe<'_>>,
+        running: &mut Running,
+    ) {
+        let mut entries = entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
         if let Some(probe) = probe
             && let Some(entry) = entries.next()
         {
@@ -135,7 +185,8 @@ impl Relay {
         }
         let entries: Vec<_> = entries.collect();
         for (place, entry) in entries.into_iter().enumerate() {
-            // The first was counted above. Where there is a limit there are no others, unless it came this very moment.
+            // The first was counted above. Where there is a limit there are no others, unless it came this very moment or their
+            // time is nearly over.
             if place > 0 {
                 let _ = target.pace.admit(self.clock.now());
             }
@@ -146,29 +197,19 @@ impl Relay {
                 id
             });
         }
-        match lease.next_due {
-            _ if !took_none => Duration::ZERO,
-            Some(due) => due.saturating_sub(queue.now()).max(SHORTEST_WAIT),
-            None => LONGEST_WAIT,
-        }
     }
 
-    /// Nothing is sent now, and what is over goes all the same. Not at each look: a target that is left alone is looked at
-    /// whenever something is put on disk for it.
-    async fn drop_expired(&self, queue: &Queue, target: &Target, running: &mut Running) {
-        let now = self.clock.now();
-        if running.dropped_at.is_some_and(|at| now.saturating_duration_since(at) < DROP_EVERY) {
-            return;
-        }
-        running.dropped_at = Some(now);
-        match queue.lease(&target.name, 0, queue.now()).await {
-            Ok(lease) => self.take_out(target, &lease),
-            Err(error) => self.queue_failed("lease", &error),
-        }
+    /// Until when what is leased now is.
+    fn leased_until(&self, queue: &Queue) -> Duration {
+        queue.now() + self.queued_timeout() * 2 + LEASE_MARGIN
     }
 
     /// What a lease found to be of no more use.
     fn take_out(&self, target: &Target, lease: &Lease) {
+        for damaged in &lease.undecodable {
+            self.metrics.queue().settled(&target.name, "buried", 1);
+            self.note(&subject_of(damaged), &Event::Buried { reason: Some(DAMAGED), attempts: damaged.attempts });
+        }
         for expired in &lease.expired {
             self.expired(target, expired);
         }
@@ -395,8 +436,8 @@ impl Relay {
 struct Running {
     tasks: JoinSet<EntryId>,
     entries: HashSet<EntryId>,
-    /// When what was over was last dropped while the target was left alone.
-    dropped_at: Option<Instant>,
+    /// When it was last looked for what is over, or soon will be, while the target was left alone.
+    looked_at: Option<Instant>,
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 use pushrelay::simulator::{Action, Fault, Provider, Refuse};
 
 use crate::stand::{Stand, outage};
@@ -175,4 +175,77 @@ async fn a_quota_that_is_met_stops_the_target_and_then_slows_it_to_half_of_what_
         .count();
     assert_eq!(paused, 0, "pushes within the minute that Google asked for");
     assert_eq!(stand.simulator.ledger().counts().repeats, 0);
+}
+
+const A_DAY: u32 = 86_400;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_asks_for_a_day_ends_nothing_that_was_acknowledged() {
+    let stand = Stand::usual().await;
+    for fault in outage() {
+        stand.fault(fault);
+    }
+    let pushes: Vec<_> = (0..400)
+        .flat_map(|phone| [Push::apple(&apple_token(phone)), Push::android(&format!("android-{phone}"))])
+        .collect();
+    for some in pushes.chunks(100) {
+        post_all(&stand, some).await;
+    }
+    // Both are back, and stumble once more.
+    stand.mend();
+    stand.fault(retry_after(503, "ServiceUnavailable", A_DAY).on(Provider::Apns).after(50).times(100));
+    stand.fault(retry_after(429, "QUOTA_EXCEEDED", A_DAY).on(Provider::Fcm).after(50).times(100));
+    let has_said_so = stand.simulator.ledger().wait_until(|counts| counts.accepted >= 100);
+    stand.pass_until(has_said_so).await;
+    stand.wait_until_nothing_is_leased().await;
+    // What is sent now hears it as well: it is kept.
+    let late = [Push::apple(&apple_token(1_000)), Push::android("android-1000")];
+    post_all(&stand, &late).await;
+    // Then they are well. Nothing is held back for longer than an hour, by whatever of the relay's.
+    stand.mend();
+    stand.clock.advance(Duration::from_mins(61));
+    let all = async {
+        while stand.arrived().len() < 802 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    stand.pass_by(Duration::from_millis(50), all).await;
+    assert_eq!(stand.simulator.ledger().counts().repeats, 0);
+    for target in ["apple_rn", "android_rn"] {
+        let expired = format!("pushrelay_queue_settled_total{{outcome=\"expired\",target=\"{target}\"}}");
+        stand.expect_metric(&expired, 0.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_before_its_target_may_be_asked_again_is_tried_before() {
+    let with = async |fault: Fault, times: u64, push: fn(u32) -> Push| {
+        let stand = Stand::with("[breaker]\nfailures = 5\n[ttl]\nmessage = \"10m\"").await;
+        stand.fault(fault.times(times));
+        let pushes: Vec<_> = (0..30).map(push).collect();
+        for some in pushes.chunks(5) {
+            post_all(&stand, some).await;
+        }
+        let refused = stand.simulator.ledger().counts().refused;
+        stand.mend();
+        // Left alone for as long as that makes sense …
+        stand.clock.advance(Duration::from_secs(8 * 60));
+        let looked = async { tokio::time::sleep(Duration::from_millis(200)).await };
+        stand.pass_by(Duration::from_millis(1), looked).await;
+        assert_eq!((stand.arrived().len(), stand.simulator.ledger().counts().refused), (0, refused));
+        // … and asked before it is too late.
+        stand.clock.advance(Duration::from_secs(75));
+        let all = stand.simulator.ledger().wait_until(|counts| counts.accepted >= 30);
+        stand.pass_by(Duration::from_millis(10), all).await;
+        assert_eq!(stand.arrived().len(), 30);
+    };
+    let hour = 3_600;
+    let apple = |phone| Push::apple(&apple_token(phone));
+    let android = |phone| Push::android(&format!("android-{phone}"));
+    join_all([
+        with(retry_after(503, "ServiceUnavailable", hour).on(Provider::Apns), 100, apple).boxed_local(),
+        with(retry_after(503, "UNAVAILABLE", hour).on(Provider::Fcm), 100, android).boxed_local(),
+        with(retry_after(429, "QUOTA_EXCEEDED", hour).on(Provider::Fcm), 5, android).boxed_local(),
+    ])
+    .await;
 }

@@ -114,7 +114,8 @@ impl Stand {
         self.pass_by(Duration::from_millis(1), something).await
     }
 
-    async fn pass_by<T>(&self, step: Duration, something: impl Future<Output = T>) -> T {
+    /// The same, such a step for each millisecond.
+    pub async fn pass_by<T>(&self, step: Duration, something: impl Future<Output = T>) -> T {
         let happens = async {
             let mut something = pin!(something);
             loop {

@@ -49,6 +49,8 @@ enum Then {
     Settle,
     /// Another attempt between so many seconds from now, at jitter 0.0, and so many, at jitter 1.0.
     Again(u64, u64),
+    /// Another attempt so many seconds from now, at jitter 0.0, or sooner, at jitter 1.0: before its time is over.
+    Sooner(u64, u64),
     /// As `Settle` or `Expires`, if the longest pause is drawn; else another attempt after so many seconds.
     AgainUnlessLate(u64),
     Expires,
@@ -57,7 +59,7 @@ enum Then {
 
 #[test]
 fn each_verdict_has_its_decision() {
-    use Then::{Again, AgainUnlessLate, Bury, Expires, Settle};
+    use Then::{Again, AgainUnlessLate, Bury, Expires, Settle, Sooner};
     let dead = Verdict::Remove { reason: "Unregistered", ambiguous: false };
     let broken = Verdict::TargetBroken { reason: "BadTopic" };
     let wrong = Verdict::Rejected { reason: "PayloadTooLarge" };
@@ -103,8 +105,8 @@ fn each_verdict_has_its_decision() {
         ("passing trouble at the last but one", trouble(None), queue(99), Again(0, 300)),
         ("passing trouble at the last attempt", trouble(None), queue(100), Bury),
         ("a Retry-After", trouble(Some(120)), queue(1), Again(120, 140)),
-        ("a Retry-After of a day", trouble(Some(86_400)), queue(1), Expires),
-        ("a Retry-After beyond all bounds", trouble(Some(u64::MAX)), queue(1), Expires),
+        ("a Retry-After of a day", trouble(Some(86_400)), queue(1), Again(3_600, 3_600)),
+        ("a Retry-After beyond all bounds", trouble(Some(u64::MAX)), queue(1), Again(3_600, 3_600)),
         ("a phone that gets too much", retry(Scope::Phone, None), queue(1), Again(0, 10)),
         ("a phone that gets far too much", retry(Scope::Phone, None), queue(8), Again(0, 600)),
         ("such a phone at the last attempt", retry(Scope::Phone, None), queue(100), Bury),
@@ -116,10 +118,17 @@ fn each_verdict_has_its_decision() {
         ("an old provider token at the last attempt", renew.clone(), queue(100), Again(0, 0)),
         ("a fresh provider token refused", renew.clone(), renewed, Again(0, 60)),
         ("an old provider token, too late", renew, expires_in(0), Expires),
-        ("a pause that may end with it", trouble(None), expires_in(20), Again(0, 19)),
+        ("a pause that may end with it", trouble(None), expires_in(20), Again(0, 18)),
         ("hardly any time left", trouble(None), expires_in(1), Again(0, 0)),
-        ("a quota that lasts nearly as long", retry(Scope::Quota, None), expires_in(70), Again(60, 69)),
-        ("a quota that lasts as long as it", retry(Scope::Quota, None), expires_in(60), Expires),
+        ("a quota that lasts nearly as long", retry(Scope::Quota, None), expires_in(70), Again(60, 63)),
+        ("a quota that lasts as long as it", retry(Scope::Quota, None), expires_in(60), Sooner(54, 48)),
+        ("a Retry-After that lasts longer than it", trouble(Some(3_000)), expires_in(1_800), Sooner(1_740, 1_680)),
+        ("one of a day for what lasts half an hour", trouble(Some(86_400)), expires_in(1_800), Sooner(1_740, 1_680)),
+        ("one of an hour for a call", trouble(Some(3_600)), expires_in(30), Sooner(27, 24)),
+        ("one of nearly an hour", trouble(Some(3_595)), queue(1), Again(3_595, 3_600)),
+        ("one of a day for one phone", retry(Scope::Phone, Some(86_400)), queue(1), Again(3_600, 3_600)),
+        ("one of a day for the quota", retry(Scope::Quota, Some(86_400)), queue(1), Again(3_600, 3_600)),
+        ("one of a day, and no time for more", trouble(Some(86_400)), expires_in(1), Again(0, 0)),
         ("a broken target, too late", broken, expires_in(0), Expires),
         (
             "too often and too late",
@@ -174,6 +183,7 @@ fn decided(verdict: &Verdict, place: Where) -> Then {
         }
     };
     match (at(0.0), at(1.0)) {
+        (Ok(most), Ok(least)) if most > least => Then::Sooner(most, least),
         (Ok(least), Ok(most)) => Then::Again(least, most),
         (Ok(least), Err(Then::Settle | Then::Expires)) => Then::AgainUnlessLate(least),
         (Err(one), Err(other)) => {
@@ -198,9 +208,8 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
 
 proptest! {
     #[test]
-    fn no_attempt_comes_before_retry_after_nor_after_the_end(
-        verdict in any_verdict(), attempts in 1..500u32, renewed: bool, elapsed in 0..40u64, expires_in in 0..700_000u64,
-        jitter in 0.0..1.0f64,
+    fn no_attempt_while_a_caller_waits_comes_before_retry_after_nor_after_the_end(
+        verdict in any_verdict(), attempts in 1..500u32, renewed: bool, elapsed in 0..40u64, jitter in 0.0..1.0f64,
     ) {
         let asked = match &verdict { Verdict::Retry { after, .. } => after.unwrap_or_default(), _ => Duration::ZERO };
         let elapsed = Duration::from_secs(elapsed);
@@ -208,10 +217,24 @@ proptest! {
         if let Next::Attempt { after } = next(&verdict, tried, &limits(), jitter) {
             prop_assert!(after >= asked && elapsed + after < limits().deadline && attempts < limits().max_attempts);
         }
+    }
+
+    #[test]
+    fn whatever_a_provider_says_what_waits_is_tried_within_the_hour_and_before_its_time_is_over(
+        verdict in any_verdict(), attempts in 1..100u32, renewed: bool, expires_in_ms in 1_000..700_000_000u64,
+        jitter in 0.0..1.0f64,
+    ) {
+        let asked = match &verdict { Verdict::Retry { after, .. } => after.unwrap_or_default(), _ => Duration::ZERO };
         let now = Duration::from_secs(NOW);
-        let expires_at = now + Duration::from_secs(expires_in);
-        if let Later::At(at) = later(&verdict, Queued { attempts, credential_renewed: renewed, others_arrive: true, now, expires_at }, jitter) {
-            prop_assert!(at >= now + asked && at < expires_at);
-        }
+        let expires_in = Duration::from_millis(expires_in_ms);
+        let queued = Queued { attempts, credential_renewed: renewed, others_arrive: true, now, expires_at: now + expires_in };
+        let Later::At(at) = later(&verdict, queued, jitter) else {
+            return Err(TestCaseError::fail("it is tried no more"));
+        };
+        let wait = at.saturating_sub(now);
+        prop_assert!(wait <= LONGEST_HOLD.min(expires_in.saturating_sub(LEAST_LEFT)), "{:?} of {:?}", wait, expires_in);
+        // Not sooner than it was asked for, unless that is one of the two.
+        let kept = asked.min(LONGEST_HOLD);
+        prop_assert!(wait >= kept || kept > expires_in.saturating_sub((expires_in / 10).clamp(LEAST_LEFT, LONGEST_REMAINDER)));
     }
 }

@@ -11,6 +11,11 @@ async fn every_step_of_a_lease_goes_down_its_index_and_sorts_nothing() {
         ("wake", leasing::WAKE, "entries_asleep (target=? AND urgency=? AND wake_at<?)"),
         ("expire", leasing::EXPIRE, "entries_ready (target=? AND urgency=? AND expires_at<?)"),
         ("pick", leasing::PICK, "entries_turns (target=? AND urgency=? AND server=? AND expires_at>?)"),
+        (
+            "pick what ends",
+            leasing::PICK_ENDING,
+            "entries_ready (target=? AND urgency=? AND expires_at>? AND expires_at<?)",
+        ),
         ("next server", leasing::NEXT_SERVER, "entries_turns (target=? AND urgency=? AND server>?)"),
         ("is ready", leasing::IS_READY, "entries_ready (target=? AND urgency=?)"),
         ("next", leasing::NEXT, "entries_asleep (target=? AND urgency=? AND wake_at>?)"),

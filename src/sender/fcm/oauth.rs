@@ -35,6 +35,9 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 /// disk has 25 s in all.
 const LONGEST_REST: Duration = Duration::from_secs(4);
 
+/// The longest that the endpoint may ask for: 1 h. A slip in a header must not be the end of all that waits.
+const LONGEST_ASKED: Duration = Duration::from_hours(1);
+
 /// How soon a second token may be thrown away because Google did not take it. A new one that is refused as well is
 /// not too old: something else is wrong, and asking for one per push would not mend it.
 const DISCARD_SPACING: Duration = Duration::from_mins(1);
@@ -120,7 +123,7 @@ fn step(age: Age, running: bool, resting: bool) -> Step {
 /// How long the endpoint is left alone after this many failures in a row; at least as long as it asked for.
 fn rest_after(failures: u32, asked: Option<Duration>) -> Duration {
     let doubled = FIRST_REST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LONGEST_REST).max(asked.unwrap_or_default())
+    doubled.min(LONGEST_REST).max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 impl AccessTokens {
@@ -355,6 +358,7 @@ mod tests {
         assert_eq!([1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| seconds(failures, None)), [1, 2, 4, 4, 4, 4, 4]);
         assert_eq!(seconds(1, Some(30)), 30);
         assert_eq!(seconds(1, Some(600)), 600);
+        assert_eq!(seconds(1, Some(86_400)), 3_600);
         assert_eq!(seconds(7, Some(3)), 4);
     }
 }
