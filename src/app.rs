@@ -183,6 +183,10 @@ impl App {
             Some(traces) => start_traces(&traces, clock, &metrics).unzip(),
             None => (None, None),
         };
+        let relay = match settings.data_dir.as_deref() {
+            Some(directory) => relay.keeping_removals(directory),
+            None => relay,
+        };
         let relay = Arc::new(relay.traced(traces.unwrap_or_default()));
         let credentials = Credentials {
             sources: settings.credentials,
@@ -261,7 +265,9 @@ impl App {
         let Reload { servers, credentials } = self.reload;
         tokio::spawn(servers::follow(self.servers_directory, self.admission, servers, self.shutdown.clone()));
         tokio::spawn(credentials::follow(self.credentials, credentials, self.shutdown.clone()));
-        let relay = Arc::clone(&self.relay);
+        let (relay, guarded) = (Arc::clone(&self.relay), Arc::clone(&self.relay));
+        let saving = Arc::clone(&self.relay);
+        tokio::spawn(async move { saving.save_removals_regularly().await });
         tokio::spawn(expiry::remind(self.relay, self.clock.clone(), self.shutdown.clone()));
         if let Some(learned) = &self.learned {
             tokio::spawn(learning::save_regularly(Arc::clone(learned), self.clock, self.shutdown.clone()));
@@ -280,6 +286,10 @@ impl App {
                 () = queue.close() => {}
                 () = self.shutdown.forced() => {}
             }
+        }
+        tokio::select! {
+            () = guarded.save_removals() => {}
+            () = self.shutdown.forced() => {}
         }
         if let Some(learned) = &self.learned {
             learning::save(learned, false).await;

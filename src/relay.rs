@@ -9,6 +9,7 @@
 mod attempts;
 mod health;
 pub mod memory;
+mod removals;
 mod room;
 mod target;
 mod waiting;
@@ -27,7 +28,7 @@ use crate::clock::Clock;
 use crate::delivery::DeliverySettings;
 use crate::delivery::breaker::BreakerSettings;
 use crate::delivery::lifetime::LifetimeSettings;
-use crate::delivery::removal_guard::{RemovalGuardSettings, Ruling};
+use crate::delivery::removal_guard::{RemovalGuardSettings, Ruling, is_doubtful};
 use crate::journal::{Event, Journal};
 use crate::notification::{Compatibility, Content, Notification, Platform, PushKind, ServerId, TargetName, Transport};
 use crate::outcome::{Outcome, Reason, Report, Verdict};
@@ -40,6 +41,7 @@ use crate::telemetry::traces::{self, Traces};
 use attempts::Run;
 pub use health::LastAttempt;
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
+use removals::Removals;
 use target::Target;
 pub use target::{TargetReadiness, days_left};
 use waiting::Kept;
@@ -79,6 +81,8 @@ pub struct Relay {
     refused_until: AtomicU64,
     /// Absent where nobody can ask what became of a notification.
     journal: Option<Journal>,
+    /// Absent where what was believed of dead device tokens is forgotten with the process.
+    removals: Option<Removals>,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// Takes nothing unless it is configured.
@@ -186,6 +190,7 @@ impl Relay {
             queue,
             refused_until: AtomicU64::new(0),
             journal,
+            removals: None,
             clock,
             metrics,
             traces: Traces::default(),
@@ -228,7 +233,7 @@ impl Relay {
             match &mut begun {
                 Begun::First { target, sender, prepared, subject, pending, kept } => {
                     // Boxed, here and below: it is rare, and each push in flight would hold the room for it.
-                    let run = if later && kept.is_some() {
+                    let mut run = if later && kept.is_some() {
                         Run::asked_for_later()
                     } else {
                         if let Some(kept) = kept.as_deref().filter(|kept| self.may_supersede(target, kept)) {
@@ -241,6 +246,9 @@ impl Relay {
                         && let Some(kept) = kept.as_deref().filter(|kept| self.may_supersede(target, kept))
                     {
                         Box::pin(self.supersede(kept)).await;
+                    }
+                    if is_doubtful(&run.last) {
+                        run.ruling = Some(Box::pin(self.rule(target, &subject.subject(target), &run.last)).await);
                     }
                     let report = match kept.take().filter(|_| run.may_wait()) {
                         Some(kept) => Box::pin(self.put_on_disk(target, subject, &run, kept, pending.take())).await,
@@ -417,10 +425,10 @@ impl Relay {
         let (platform, verdict) = (target.platform, &run.last.verdict);
         let reason = verdict.reason();
         let Remembered { kind, transport, observed, .. } = subject;
-        let ruling = target.rule(&run.last, self.clock.now());
+        let ruling = run.ruling.unwrap_or_else(|| target.rule(&run.last, self.clock.now()));
         let outcome = match &ruling {
-            Ruling::Stands => words::outcome(run, platform, &target.name),
-            Ruling::Withheld { .. } => words::withheld(platform, &target.name, reason.unwrap_or_default()),
+            Ruling::Stands | Ruling::Believed { .. } => words::outcome(run, platform, &target.name),
+            Ruling::Withheld => words::withheld(platform, &target.name, reason.unwrap_or_default()),
         };
         match &outcome {
             Outcome::Delivered => self.metrics.success(platform, kind, *transport, subject.asks_for_receipt()),
@@ -446,8 +454,10 @@ impl Relay {
         self.note_end(&subject.subject(target), &ending, &ruling, run.last.provider_id.as_ref());
         let outcome = match (self.compatibility_for(kind), &ruling) {
             // The reference withholds nothing, so it has no words for it.
-            (Compatibility::Improved, _) | (Compatibility::Strict, Ruling::Withheld { .. }) => outcome,
-            (Compatibility::Strict, Ruling::Stands) => words::reference_outcome(outcome, run, platform),
+            (Compatibility::Improved, _) | (Compatibility::Strict, Ruling::Withheld) => outcome,
+            (Compatibility::Strict, Ruling::Stands | Ruling::Believed { .. }) => {
+                words::reference_outcome(outcome, run, platform)
+            }
         };
         if let Some(pending) = pending {
             pending.settle(verdict, &outcome, subject.asks_for_receipt().then_some(platform));

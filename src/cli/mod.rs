@@ -14,6 +14,7 @@ mod migrate;
 mod output;
 mod queue;
 mod reference;
+mod removals;
 mod restore;
 mod send;
 mod serve;
@@ -52,6 +53,7 @@ Examples:
   pushrelay servers list                       who may send
   pushrelay trace ACK_ID                       what happened to one push
   pushrelay queue list                         what waits on disk
+  pushrelay removals show                      which dead device tokens are believed
   pushrelay backup relay.backup                everything that a new machine needs
   pushrelay restore relay.backup --to /etc/pushrelay
   pushrelay keygen --server-id chat-1          keys for a chat server, and how to use them
@@ -86,6 +88,7 @@ enum Command {
     Servers(servers::Servers),
     Trace(trace::Trace),
     Queue(queue::Queue),
+    Removals(removals::Removals),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Keygen(keygen::Keygen),
@@ -150,6 +153,7 @@ pub fn run() -> ExitCode {
         Command::Servers(servers) => servers.run(),
         Command::Trace(trace) => trace.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Removals(removals) => removals.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
         Command::Keygen(keygen) => keygen.run(),

@@ -224,7 +224,8 @@ fn what(line: &Line<'_>, delivered: Option<u64>) -> String {
         },
         ("repeat", _) => "came again; answered without waking the phone".to_owned(),
         ("refused", _) => "refused: not admitted".to_owned(),
-        ("withheld", _) => "the token is dead, but too many were at once: the server was not told".to_owned(),
+        ("withheld", _) => "the token is dead, but too many were: the server was not told".to_owned(),
+        ("allowed", _) => "an operator had let such removals through".to_owned(),
         // Of a later release.
         (event, outcome) => [Some(event), outcome].into_iter().flatten().collect::<Vec<_>>().join(" "),
     }
@@ -308,7 +309,8 @@ TIME (UTC)                WHAT HAPPENED                           WHY           
             (r#""event":"receipt""#, "received by the phone"),
             (r#""event":"repeat""#, "came again; answered without waking the phone"),
             (r#""event":"refused""#, "refused: not admitted"),
-            (r#""event":"withheld""#, "the token is dead, but too many were at once: the server was not told"),
+            (r#""event":"withheld""#, "the token is dead, but too many were: the server was not told"),
+            (r#""event":"allowed""#, "an operator had let such removals through"),
             (r#""event":"teleported","outcome":"elsewhere""#, "teleported elsewhere"),
         ] {
             let line = line(&format!(r#"{{"id":"a","at":{NOW},{members}}}"#));

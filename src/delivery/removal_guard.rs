@@ -1,10 +1,16 @@
 //! Whether a provider's "this token is dead" is believed. The words that also answer a wrong certificate, topic or project
-//! are not, while most of a target's pushes end in them: then it is the relay that is wrong, and a chat server that is told
-//! to forget its tokens forgets a whole fleet of phones. Decides; tells nobody.
+//! are believed only as often as a healthy target has them: a chat server that is told to forget its tokens forgets a whole
+//! fleet of phones. Decides; tells nobody.
 //!
-//! A push that is delivered pays three loads and an addition. Only a withheld removal, and what comes while removals are
-//! withheld, takes a lock.
+//! Three bounds, whichever is met first ([`is_believed`]): so many since the last delivery, however long ago it was and however often
+//! the process began; so many in the last day, by what was delivered in it; and not most of what was decided in the last
+//! minutes. What is needed for the first two outlives the process where there is a place for it (`ledger`). To change credentials
+//! changes nothing: what shows that the new ones are right is a delivery.
+//!
+//! A push that is delivered pays five loads and two additions. Only an ambiguous removal takes a lock.
 
+mod hours;
+pub mod ledger;
 #[cfg(test)]
 mod tests;
 
@@ -14,33 +20,78 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::hours::{Hours, Later};
+use self::ledger::{Grant, Record};
 use super::window::Window;
 use crate::outcome::{Attempt, Reason, Verdict};
+
+/// One in so many of the deliveries of the last day is what a large target may have in ambiguous removals.
+const ONE_IN: u64 = 20;
+
+/// Whole hours that count of what was delivered: less than a day rather than more.
+const DELIVERED_HOURS: u64 = 24;
+
+/// Of what was believed: more than a day rather than less.
+const BELIEVED_HOURS: u64 = 25;
 
 /// When removals are withheld.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovalGuardSettings {
-    /// Only if there were more ambiguous ones than this in the window …
+    /// Believed at most since the last delivery; and in a day, unless a twentieth of what was delivered in it is more.
     pub count: u32,
-    /// … and they are more than so many per cent of all that was delivered or removed, or more than `count` came one after the
-    /// other: a busy target has delivered so much that their share would rise for minutes first.
+    /// If there were more than `count` in the window, they must be no more than so many per cent of all that was delivered or
+    /// removed in it.
     pub share_percent: u32,
-    /// How far back is looked, at most an hour. It slides by tenths.
+    /// How far back is looked for that, at most an hour. It slides by tenths.
     pub window: Duration,
+}
+
+/// What a target has seen when an ambiguous removal comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Believed since the last delivery.
+    since_delivery: u64,
+    /// Believed in the last day.
+    believed: u64,
+    /// Delivered in the last day.
+    delivered: u64,
+    /// Ambiguous ones in the window, this one included.
+    ambiguous: u64,
+    /// All that was delivered or removed in the window, this one included.
+    decided: u64,
+}
+
+/// Whether one more is believed.
+fn is_believed(settings: &RemovalGuardSettings, seen: Seen) -> bool {
+    let count = u64::from(settings.count);
+    let many = seen.ambiguous > count;
+    let most = seen.ambiguous * 100 > seen.decided * u64::from(settings.share_percent);
+    seen.since_delivery < count && seen.believed < count.max(seen.delivered / ONE_IN) && !(many && most)
 }
 
 /// One target's guard.
 #[derive(Debug)]
 pub struct RemovalGuard {
     settings: RemovalGuardSettings,
+    started: Instant,
+    /// The same, since the Unix epoch. From then on time only goes forward, whatever is done to the machine's clock.
+    started_at: Duration,
     delivered: Window,
     clear: Window,
     ambiguous: Window,
-    /// Ambiguous ones since the provider last took a push, or called a token dead in a word that means nothing else.
-    in_a_row: AtomicU64,
-    /// Mirrors whether `episode` is there; written under its lock only.
+    delivered_by_hour: Hours,
+    believed_by_hour: Hours,
+    /// Believed since the last delivery.
+    since_delivery: AtomicU64,
+    /// Mirrors whether an episode is there; written under its lock only.
     active: AtomicBool,
-    episode: Mutex<Option<Episode>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    episode: Option<Episode>,
+    grant: Option<Grant>,
 }
 
 /// A time in which removals are withheld.
@@ -57,13 +108,14 @@ struct Episode {
 pub enum Ruling {
     /// The caller is told.
     Stands,
-    /// It says that a token is dead and is not believed: the caller is told that the push failed.
-    Withheld {
-        /// Ambiguous removals in the window, this one included.
-        ambiguous: u64,
-        /// All that was delivered or removed in the window, this one included.
-        decided: u64,
+    /// An ambiguous removal that the caller may be told once it is written down ([`RemovalGuard::record`]). If that fails, it
+    /// is to be withheld: [`RemovalGuard::take_back`].
+    Believed {
+        /// Only since an operator lets so many through.
+        allowed: bool,
     },
+    /// It says that a token is dead and is not believed: the caller is told that the push failed.
+    Withheld,
 }
 
 /// What a verdict changed, for one log line a change.
@@ -88,10 +140,10 @@ pub enum Turn {
 /// What an operator should know about a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardState {
-    /// Removals of the window, those that another word could not mean left out.
-    pub ambiguous: u64,
-    /// All that was delivered or removed in the window.
-    pub decided: u64,
+    /// Ambiguous removals that were believed in the last day.
+    pub believed: u64,
+    /// Deliveries of the last day.
+    pub delivered: u64,
     /// What is withheld, if anything is.
     pub active: Option<Withholding>,
 }
@@ -107,13 +159,30 @@ pub struct Withholding {
     pub reason: Reason,
 }
 
+/// Whether an attempt's verdict is for [`RemovalGuard::decide`] to doubt. What the provider was never asked says nothing
+/// about what it knows us as.
+pub fn is_doubtful(attempt: &Attempt) -> bool {
+    attempt.answered && matches!(attempt.verdict, Verdict::Remove { ambiguous: true, .. })
+}
+
 impl RemovalGuard {
-    /// With nothing seen.
-    pub fn new(settings: RemovalGuardSettings, now: Instant) -> Self {
+    /// With nothing seen. `unix` is what `now` is since the Unix epoch.
+    pub fn new(settings: RemovalGuardSettings, now: Instant, unix: Duration) -> Self {
         let window = || Window::new(settings.window, now);
         let (delivered, clear, ambiguous) = (window(), window(), window());
-        let (active, episode) = (AtomicBool::new(false), Mutex::new(None));
-        Self { settings, delivered, clear, ambiguous, in_a_row: AtomicU64::new(0), active, episode }
+        Self {
+            settings,
+            started: now,
+            started_at: unix,
+            delivered,
+            clear,
+            ambiguous,
+            delivered_by_hour: Hours::default(),
+            believed_by_hour: Hours::default(),
+            since_delivery: AtomicU64::new(0),
+            active: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     /// Rules on the last attempt of a notification. Each one is to be asked about once.
@@ -121,74 +190,136 @@ impl RemovalGuard {
         match attempt.verdict {
             Verdict::Delivered => {
                 self.delivered.add(now);
-                self.interrupt();
+                self.delivered_by_hour.add(self.hour(now));
+                // A target that is well pays one load.
+                if self.since_delivery.load(Ordering::Relaxed) != 0 {
+                    self.since_delivery.store(0, Ordering::Relaxed);
+                }
             }
             // One that was found before, and is only told now, was counted then.
-            Verdict::Remove { ambiguous: false, .. } if attempt.answered => {
-                self.clear.add(now);
-                self.interrupt();
-            }
-            // What the provider was never asked says nothing about what it knows us as.
+            Verdict::Remove { ambiguous: false, .. } if attempt.answered => self.clear.add(now),
             Verdict::Remove { ambiguous: true, reason } if attempt.answered => {
                 self.ambiguous.add(now);
-                self.in_a_row.fetch_add(1, Ordering::Relaxed);
-                if let withheld @ Ruling::Withheld { .. } = self.ruling(now) {
-                    return (withheld, self.withhold(reason, now));
-                }
+                return self.rule(reason, now);
             }
             _ => {}
         }
-        let turn = if self.active.load(Ordering::Relaxed) { self.end(now) } else { Turn::None };
+        let turn = if self.active.load(Ordering::Relaxed) { self.end(&mut self.lock(), now) } else { Turn::None };
         (Ruling::Stands, turn)
     }
 
-    /// The provider knows a token of ours. A target that is well pays one load.
-    fn interrupt(&self) {
-        if self.in_a_row.load(Ordering::Relaxed) != 0 {
-            self.in_a_row.store(0, Ordering::Relaxed);
+    /// On an ambiguous removal that has been counted in the window.
+    fn rule(&self, reason: Reason, now: Instant) -> (Ruling, Turn) {
+        // Under the lock, so that no two take the last place of a bound.
+        let mut state = self.lock();
+        if self.believes(now) {
+            self.since_delivery.fetch_add(1, Ordering::Relaxed);
+            self.believed_by_hour.add(self.hour(now));
+            return (Ruling::Believed { allowed: false }, self.end(&mut state, now));
         }
+        let unix = self.unix(now).as_secs();
+        if let Some(grant) = state.grant.as_mut().filter(|grant| grant.left > 0 && unix < grant.until) {
+            grant.left -= 1;
+            return (Ruling::Believed { allowed: true }, Turn::None);
+        }
+        (Ruling::Withheld, self.withhold(&mut state, reason, now))
+    }
+
+    /// One that was believed and could not be written down, so that nobody was told.
+    pub fn take_back(&self, allowed: bool, now: Instant) {
+        let mut state = self.lock();
+        if allowed {
+            if let Some(grant) = &mut state.grant {
+                grant.left += 1;
+            }
+            return;
+        }
+        self.believed_by_hour.take_back(self.hour(now));
+        let _ = self.since_delivery.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |since| since.checked_sub(1));
+    }
+
+    /// Whether it takes an operator's word for the next one to be believed.
+    pub fn is_spent(&self, now: Instant) -> bool {
+        !self.believes(now)
+    }
+
+    /// Takes note of what an operator lets through; `false` if it is known, or over.
+    pub fn allow(&self, grant: Grant, now: Instant) -> bool {
+        let mut state = self.lock();
+        let is_news = state.grant.is_none_or(|known| known.id != grant.id) && self.unix(now).as_secs() < grant.until;
+        if is_news {
+            state.grant = Some(Grant { left: grant.left.min(ledger::MOST_ALLOWED), ..grant });
+        }
+        is_news
+    }
+
+    /// What is to outlive the process.
+    pub fn record(&self) -> Record {
+        let state = self.lock();
+        Record {
+            since_delivery: self.since_delivery.load(Ordering::Relaxed),
+            believed: self.believed_by_hour.counted(),
+            delivered: self.delivered_by_hour.counted(),
+            grant: state.grant,
+        }
+    }
+
+    /// Goes on where an earlier process ended.
+    pub fn restore(&self, record: &Record, now: Instant) {
+        let mut state = self.lock();
+        let hour = self.hour(now);
+        self.since_delivery.fetch_add(record.since_delivery, Ordering::Relaxed);
+        self.believed_by_hour.add_counted(&record.believed, hour, Later::IsNow);
+        self.delivered_by_hour.add_counted(&record.delivered, hour, Later::IsForgotten);
+        state.grant = record.grant;
+    }
+
+    /// It is not known what was believed before: as many as may be without a delivery, just now.
+    pub fn distrust(&self, now: Instant) {
+        let count = u64::from(self.settings.count);
+        let believed = vec![(self.hour(now), count)];
+        self.restore(&Record { since_delivery: count, believed, ..Record::default() }, now);
     }
 
     /// For metrics and probes.
     pub fn state(&self, now: Instant) -> GuardState {
-        let (ambiguous, decided) = self.counts(now);
-        let episode = (*self.lock()).filter(|episode| !self.is_over(episode, now));
+        let seen = self.seen(now);
+        let episode = self.lock().episode.filter(|episode| !self.is_over(episode, now));
         let active = episode.map(|Episode { since, reason, withheld, .. }| Withholding {
             lasts: now.saturating_duration_since(since),
             withheld,
             reason,
         });
-        GuardState { ambiguous, decided, active }
+        GuardState { believed: seen.believed, delivered: seen.delivered, active }
     }
 
-    /// What an ambiguous removal that has been counted meets.
-    fn ruling(&self, now: Instant) -> Ruling {
-        let (ambiguous, decided) = self.counts(now);
-        let many = ambiguous > u64::from(self.settings.count);
-        let most = ambiguous * 100 > decided * u64::from(self.settings.share_percent);
-        let only = self.in_a_row.load(Ordering::Relaxed) > u64::from(self.settings.count);
-        if many && (most || only) { Ruling::Withheld { ambiguous, decided } } else { Ruling::Stands }
+    fn believes(&self, now: Instant) -> bool {
+        is_believed(&self.settings, self.seen(now))
     }
 
-    /// Ambiguous removals, and all that was decided.
-    fn counts(&self, now: Instant) -> (u64, u64) {
+    fn seen(&self, now: Instant) -> Seen {
+        let hour = self.hour(now);
         let ambiguous = self.ambiguous.sum(now);
-        (ambiguous, ambiguous + self.clear.sum(now) + self.delivered.sum(now))
+        Seen {
+            since_delivery: self.since_delivery.load(Ordering::Relaxed),
+            believed: self.believed_by_hour.sum(hour, BELIEVED_HOURS),
+            delivered: self.delivered_by_hour.sum(hour, DELIVERED_HOURS),
+            ambiguous,
+            decided: ambiguous + self.clear.sum(now) + self.delivered.sum(now),
+        }
     }
 
-    fn withhold(&self, reason: Reason, now: Instant) -> Turn {
-        let mut guard = self.lock();
-        let before = guard.filter(|episode| !self.is_over(episode, now));
+    fn withhold(&self, state: &mut State, reason: Reason, now: Instant) -> Turn {
+        let before = state.episode.filter(|episode| !self.is_over(episode, now));
         let (since, withheld) = before.map_or((now, 0), |before| (before.since, before.withheld));
-        *guard = Some(Episode { since, last: now, reason, withheld: withheld + 1 });
+        state.episode = Some(Episode { since, last: now, reason, withheld: withheld + 1 });
         self.active.store(true, Ordering::Relaxed);
         if before.is_none() { Turn::Began { reason } } else { Turn::None }
     }
 
-    fn end(&self, now: Instant) -> Turn {
-        let mut guard = self.lock();
-        let Some(episode) = guard.filter(|episode| self.is_over(episode, now)) else { return Turn::None };
-        *guard = None;
+    fn end(&self, state: &mut State, now: Instant) -> Turn {
+        let Some(episode) = state.episode.filter(|episode| self.is_over(episode, now)) else { return Turn::None };
+        state.episode = None;
         self.active.store(false, Ordering::Relaxed);
         Turn::Ended { lasted: now.saturating_duration_since(episode.since), withheld: episode.withheld }
     }
@@ -196,10 +327,19 @@ impl RemovalGuard {
     /// Not at the first verdict that makes the share fall: near the threshold each would begin or end it, with a line in the
     /// log. A tenth of the window without a withheld one must have passed as well.
     fn is_over(&self, episode: &Episode, now: Instant) -> bool {
-        now.saturating_duration_since(episode.last) >= self.ambiguous.part() && self.ruling(now) == Ruling::Stands
+        now.saturating_duration_since(episode.last) >= self.ambiguous.part() && self.believes(now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Episode>> {
-        self.episode.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unix(&self, now: Instant) -> Duration {
+        self.started_at.saturating_add(now.saturating_duration_since(self.started))
+    }
+
+    /// The number of the hour. Years past the bits for it stay in the last one.
+    fn hour(&self, now: Instant) -> u64 {
+        (self.unix(now).as_secs() / 3_600).min(u64::from(u32::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

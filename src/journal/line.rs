@@ -102,8 +102,13 @@ pub enum Event<'a> {
         /// Why.
         reason: &'static str,
     },
-    /// The provider said that the token is dead, and the caller was not told: too many were at once.
+    /// The provider said that the token is dead, and the caller was not told: too many were.
     Withheld {
+        /// The provider's word.
+        reason: Reason,
+    },
+    /// The same, and the caller was told since an operator lets so many through.
+    Allowed {
         /// The provider's word.
         reason: Reason,
     },
@@ -176,6 +181,7 @@ impl Event<'_> {
             Self::Repeat { .. } => "repeat",
             Self::Refused { .. } => "refused",
             Self::Withheld { .. } => "withheld",
+            Self::Allowed { .. } => "allowed",
         }
     }
 }
@@ -239,7 +245,9 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
                 line.ms = Some(milliseconds(took));
             }
         }
-        Event::Withheld { reason } | Event::Refused { reason } => line.reason = Some(reason.into()),
+        Event::Withheld { reason } | Event::Allowed { reason } | Event::Refused { reason } => {
+            line.reason = Some(reason.into())
+        }
         Event::Superseded | Event::Receipt => {}
     }
     line.provider_id = provider.map(|id| match id {

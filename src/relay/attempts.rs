@@ -11,6 +11,7 @@ use super::{Relay, Remembered};
 use crate::delivery::DeliverySettings;
 use crate::delivery::breaker::Pass;
 use crate::delivery::policy::{self, Next, Tried};
+use crate::delivery::removal_guard::Ruling;
 use crate::delivery::without_queue;
 use crate::outcome::{Attempt, Reason, Scope, Verdict};
 use crate::sender::{NoWay, Prepared, Sender};
@@ -24,6 +25,8 @@ pub(super) struct Run {
     pub(super) elapsed: Duration,
     /// Why it was not tried, or not tried further.
     pub(super) stopped: Option<Stopped>,
+    /// What becomes of the last verdict, where that had to be asked before it is told.
+    pub(super) ruling: Option<Ruling>,
 }
 
 /// Why a notification was not tried, or not tried further.
@@ -62,12 +65,12 @@ impl Run {
     }
 
     fn without_attempt(verdict: Verdict, stopped: Option<Stopped>) -> Self {
-        Self { last: Attempt::unanswered(verdict), attempts: 0, elapsed: Duration::ZERO, stopped }
+        Self { last: Attempt::unanswered(verdict), attempts: 0, elapsed: Duration::ZERO, stopped, ruling: None }
     }
 
     fn stopped(verdict: Verdict, tried: Tried, stopped: Stopped) -> Self {
         let Tried { attempts, elapsed, .. } = tried;
-        Self { last: Attempt::unanswered(verdict), attempts, elapsed, stopped: Some(stopped) }
+        Self { last: Attempt::unanswered(verdict), attempts, elapsed, stopped: Some(stopped), ruling: None }
     }
 
     /// It was to wait on disk, and the places there are for other servers. Broken credentials are the better reason: they are
@@ -191,7 +194,7 @@ impl Relay {
                 } else {
                     attempt
                 };
-                return Run { last, attempts, elapsed, stopped: None };
+                return Run { last, attempts, elapsed, stopped: None, ruling: None };
             };
             self.note_attempt(target, subject, &attempt, tried.attempts, attempt_took);
             tried.credential_renewed |= matches!(attempt.verdict, Verdict::NewCredential { .. });

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::delivery::breaker::{self, Breaker, BreakerSettings, BreakerState, Probe, Why};
 use crate::delivery::pace::{self, Pace};
 use crate::delivery::removal_cause::{Cause, likely_cause};
-use crate::delivery::removal_guard::{self, RemovalGuard, RemovalGuardSettings, Ruling};
+use crate::delivery::removal_guard::{self, GuardState, RemovalGuard, RemovalGuardSettings, Ruling, Withholding};
 use crate::delivery::without_queue;
 use crate::notification::{Platform, TargetName, Transport};
 use crate::outcome::{Attempt, Verdict};
@@ -140,7 +140,7 @@ impl Target {
             sender: ArcSwap::from_pointee(sender),
             health: Health::new(clock.clone()),
             breaker: Breaker::new(breaker, clock.clone()),
-            guard: guard.map(|settings| RemovalGuard::new(settings.clone(), clock.now())),
+            guard: guard.map(|settings| RemovalGuard::new(settings.clone(), clock.now(), clock.unix())),
             pace: Pace::new(stop, clock.now()),
             room: Room::new(),
             resumed: Notify::new(),
@@ -224,7 +224,8 @@ impl Target {
         }
     }
 
-    /// Whether a removal is told to whoever sent to the token, and tells an operator when that changes.
+    /// What is to become of a verdict, and tells an operator when that changes. One that is only believed is not to be told
+    /// yet: see `Relay::rule`.
     pub(super) fn rule(&self, attempt: &Attempt, now: Instant) -> Ruling {
         let Some(guard) = &self.guard else { return Ruling::Stands };
         let (ruling, turn) = guard.decide(attempt, now);
@@ -246,10 +247,18 @@ impl Target {
                 tracing::info!(target, lasted_s, withheld, "device tokens that are said to be dead are removed again");
             }
         }
-        if matches!(ruling, Ruling::Withheld { .. }) {
+        if ruling == Ruling::Withheld {
             self.counts.queue().withheld(&self.name);
         }
         ruling
+    }
+
+    /// A removal that was believed cannot be written down: nobody is told, and it did not use anything up.
+    pub(super) fn take_back(&self, allowed: bool) {
+        if let Some(guard) = &self.guard {
+            guard.take_back(allowed, self.clock.now());
+        }
+        self.counts.queue().withheld(&self.name);
     }
 
     /// Whether removals that may be a mistake of ours are withheld now.
@@ -286,8 +295,9 @@ fn withholding(guard: &RemovalGuard, now: Instant) -> Option<String> {
     let state = guard.state(now);
     let active = state.active?;
     let Cause { cause, remedy } = likely_cause(active.reason);
-    let (ambiguous, decided, reason) = (state.ambiguous, state.decided, active.reason);
+    let (GuardState { believed, delivered, .. }, Withholding { withheld, reason, .. }) = (state, active);
     Some(format!(
-        "{ambiguous} of {decided} device tokens were said to be dead of late ({reason}), which is not believed: {cause}; {remedy}"
+        "{withheld} device tokens that were said to be dead ({reason}) were not believed, after {believed} of the last day with \
+         {delivered} deliveries: {cause}; {remedy}"
     ))
 }

@@ -225,7 +225,7 @@ impl Relay {
         provider_id: Option<&ProviderId>,
     ) {
         let Ending { reason, attempts, took, .. } = *ending;
-        if let (Ruling::Withheld { .. }, Some(reason)) = (ruling, reason) {
+        if let (Ruling::Withheld, Some(reason)) = (ruling, reason) {
             self.note(subject, &Event::Withheld { reason });
         }
         let outcome = ending.outcome.word();

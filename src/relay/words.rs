@@ -152,8 +152,13 @@ mod tests {
     #[test]
     fn the_caller_is_told_what_an_operator_can_act_on() {
         let told = |verdict: Verdict, platform| {
-            let run =
-                Run { last: attempt(verdict, true), attempts: 3, elapsed: Duration::from_millis(3_240), stopped: None };
+            let run = Run {
+                last: attempt(verdict, true),
+                attempts: 3,
+                elapsed: Duration::from_millis(3_240),
+                stopped: None,
+                ruling: None,
+            };
             match outcome(&run, platform, &TargetName::new("apple_rn")) {
                 Outcome::Failed { text } => text.into_owned(),
                 other => format!("{other:?}"),
@@ -232,14 +237,20 @@ mod tests {
                 attempts: 3,
                 elapsed: Duration::from_millis(3_240),
                 stopped: None,
+                ruling: None,
             };
             let outcome = reference_outcome(outcome(&run, platform, &TargetName::new("x")), &run, platform);
             assert_eq!(outcome, Outcome::Failed { text: text.into() });
             assert_eq!(reference_reason(&run, platform), Some(reason));
         }
         for outcome in [Outcome::Delivered, Outcome::Remove] {
-            let run =
-                Run { last: attempt(Verdict::Delivered, true), attempts: 1, elapsed: Duration::ZERO, stopped: None };
+            let run = Run {
+                last: attempt(Verdict::Delivered, true),
+                attempts: 1,
+                elapsed: Duration::ZERO,
+                stopped: None,
+                ruling: None,
+            };
             assert_eq!(reference_outcome(outcome.clone(), &run, apple), outcome);
         }
     }

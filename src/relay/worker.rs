@@ -271,7 +271,7 @@ impl Relay {
     async fn decide(&self, target: &Target, entry: &Leased, attempt: &Attempt, tried: &Tried) {
         let (now, verdict) = (self.queue_time(), &attempt.verdict);
         let reason = verdict.reason().unwrap_or_default();
-        let ruling = target.rule(attempt, self.clock.now());
+        let ruling = self.rule(target, &Subject::of(&entry.notification), attempt).await;
         let (attempts, expires_at) = (tried.attempts, entry.expires_at);
         // A new credential was tried at once, in the same lease.
         let others_arrive = target.breaker.state().position == Position::Closed;
@@ -279,8 +279,8 @@ impl Relay {
         let later = |verdict: &Verdict| policy::later(verdict, queued, fastrand::f64());
         let decided = match ruling {
             // Delivered when an operator has mended what made the provider refuse so many.
-            Ruling::Withheld { .. } => later(&Verdict::TargetBroken { reason }),
-            Ruling::Stands => later(verdict),
+            Ruling::Withheld => later(&Verdict::TargetBroken { reason }),
+            Ruling::Stands | Ruling::Believed { .. } => later(verdict),
         };
         let subject = Subject::of(&entry.notification);
         match decided {

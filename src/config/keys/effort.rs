@@ -115,9 +115,10 @@ pub(in crate::config) static BREAKER: Group = Group {
 pub(in crate::config) static REMOVAL_GUARD: Group = Group {
     name: "removal_guard",
     repeated: false,
-    about: "Apple and Google answer a wrong certificate, topic or project as they answer a dead device token. When most of a \
-            target's pushes are answered so, chat servers are told that the push failed, not to forget the token: a slip in a \
-            configuration must not cost a whole fleet its registrations. Words that mean nothing else are always passed on.",
+    about: "Apple and Google answer a wrong certificate, topic or project as they answer a dead device token. Beyond what a \
+            healthy target has of these answers, chat servers are told that the push failed, not to forget the token: a slip in \
+            a configuration must not cost a whole fleet its registrations. Words that mean nothing else are always passed on; \
+            `pushrelay removals allow` lets more through.",
     keys: &[
         key(
             "enabled",
@@ -130,15 +131,16 @@ pub(in crate::config) static REMOVAL_GUARD: Group = Group {
             "count",
             Kind::Count(1, 1_000_000),
             Default("20"),
-            "Only if there were more of them than this in the window …",
+            "So many are believed since a push last arrived, with `data_dir` over any number of restarts; and in a day, or one in \
+             twenty of what was delivered in it if that is more.",
         ),
         key(
             "share_percent",
             Kind::Count(1, 99),
             Default("50"),
-            "… and more than so many per cent of all pushes of the target that were delivered or met a dead token, or more than \
-             `count` came one after the other.",
+            "If there were more than `count` in the window, they must also be no more than so many per cent of all pushes of the \
+             target that were delivered or met a dead token in it.",
         ),
-        key("window", Kind::Duration(60 * SECOND, HOUR), Default("5m"), "How far back they are counted."),
+        key("window", Kind::Duration(60 * SECOND, HOUR), Default("5m"), "How far back is looked for that."),
     ],
 };
