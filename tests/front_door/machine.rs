@@ -30,6 +30,8 @@ async fn a_signal_that_comes_while_the_relay_starts_is_kept_for_when_it_runs() {
     }
     relay.signal("HUP");
     let address = relay.address();
+    // It does what it asks for.
+    relay.wait_for("chat servers were read again");
     stage.post(address, &Push::apple(&apple_token(1))).await.unwrap().expect_ok();
     relay.signal("TERM");
     let (status, output) = relay.end();

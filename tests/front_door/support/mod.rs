@@ -258,11 +258,11 @@ struct Started {
     reload: Reload,
 }
 
-#[allow(clippy::unused_async, reason = "binds on the runtime that the relay runs on")]
 async fn start(file: &Path, clock: &Clock, change: Option<ChangeSettings>) -> Started {
     start_with(file, Vec::new(), clock, change).await
 }
 
+#[allow(clippy::unused_async, reason = "binds on the runtime that the relay runs on")]
 async fn start_with(
     file: &Path,
     variables: Vec<(String, String)>,
