@@ -5,9 +5,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Settings;
 
-/// What is kept back, besides one for each connection to a provider: 192. The address for operators takes up to 64; the
-/// rest is for look-ups of names, attempts to connect, the queue, the journal, the log, and files that are read again.
+/// What is kept back, besides what targets need: 192. The address for operators takes up to 64; the rest is for look-ups of
+/// names, the queue, the journal, the log, and files that are read again.
 const KEPT_BACK: u64 = 192;
+
+/// What a target needs besides its connections: as many attempts to connect as a name's addresses are tried beside each other
+/// on a slow way.
+const ATTEMPTS: usize = 32;
 
 /// Of every four descriptors, those that are kept back at most where there are too few for everything.
 const MOST_KEPT_BACK: (u64, u64) = (3, 4);
@@ -33,7 +37,7 @@ impl Room {
             // Some systems allow less than they say.
             Err(_) => current,
         };
-        let of_providers: usize = settings.targets.iter().map(|target| target.network.connections).sum();
+        let of_providers: usize = settings.targets.iter().map(|target| target.network.connections + ATTEMPTS).sum();
         Self {
             limit: limit.unwrap_or(u64::MAX),
             wanted: settings.http.max_connections,

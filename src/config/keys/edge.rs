@@ -46,7 +46,7 @@ pub(in crate::config) static HTTP: Group = Group {
             Kind::Count(1, 1_000_000),
             Default("16384"),
             "The most open connections of chat servers. Each needs a file descriptor (`LimitNOFILE`, `ulimit -n`); where there are \
-             too few, 192 and one for each connection to a provider are kept back, and a start and `check` say so.",
+             too few, 192 and 32 more than its `connections` for each target are kept back, and a start and `check` say so.",
         ),
     ],
 };
