@@ -1,7 +1,7 @@
 //! `pushrelay queue`: what waits on disk, looked at and touched beside a relay that may be running.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -14,11 +14,14 @@ use crate::config::KnownServers;
 use crate::journal::{self, Event, JournalSettings};
 use crate::notification::PushKind;
 use crate::queue::inspect::{Filter, Inspector, MAX_LISTED, MAX_NAMED, Shown, State, Which};
-use crate::queue::{EntryId, TargetStats};
+use crate::queue::{EntryId, Slice, TargetStats};
 use crate::telemetry::log::Subject;
 
 /// Entries listed when nobody says how many: a few screens.
 const LISTED: &str = "100";
+
+/// How often a command that takes its time says how far it is. A million entries take one to two minutes.
+const SPEAK_EVERY: Duration = Duration::from_secs(5);
 
 /// See and change what waits on disk for Apple and Google.
 #[derive(Debug, Args)]
@@ -254,22 +257,54 @@ impl Where {
     }
 }
 
-/// For `pushrelay trace`. What is done is done: where it cannot be noted, the person at the terminal is told.
-fn note(journal: &Path, named: &[Shown], changed: u64, event: impl Fn(u32) -> Event<'static>) {
-    let notes = named.iter().map(|entry| {
-        let subject = Subject {
-            ack_id: &entry.ack_id,
-            server: &entry.server,
-            target: entry.target.as_str(),
-            kind: PushKind::of_word(&entry.kind).word(),
-        };
-        (subject, event(entry.attempts))
-    });
-    if let Err(error) = journal::note_beside(journal, &Clock::System, notes) {
-        let journal = journal.display();
-        remark(format_args!("pushrelay: done, but `pushrelay trace` will not know of it: {journal}: {error}"));
-    } else if changed > named.len() as u64 {
-        remark(format_args!("pushrelay: `pushrelay trace` will know of the first {MAX_NAMED} only"));
+/// Tells what a command does, slice by slice: the journal, and the person who waits for it.
+struct Teller {
+    journal: PathBuf,
+    event: fn(u32) -> Event<'static>,
+    named: u64,
+    /// Whether the journal could be written so far.
+    is_noted: bool,
+    spoke_at: Instant,
+}
+
+impl Teller {
+    fn of(journal: PathBuf, event: fn(u32) -> Event<'static>) -> Self {
+        Self { journal, event, named: 0, is_noted: true, spoke_at: Instant::now() }
+    }
+
+    fn tell(&mut self, slice: &Slice<'_>) {
+        self.note(slice.named);
+        if self.spoke_at.elapsed() >= SPEAK_EVERY {
+            self.spoke_at = Instant::now();
+            remark(format_args!("pushrelay: {} so far", entries(slice.changed)));
+        }
+    }
+
+    /// For `pushrelay trace`. What is done is done: where it cannot be noted, the person at the terminal is told, once.
+    fn note(&mut self, named: &[Shown]) {
+        self.named += named.len() as u64;
+        let notes = named.iter().map(|entry| {
+            let subject = Subject {
+                ack_id: &entry.ack_id,
+                server: &entry.server,
+                target: entry.target.as_str(),
+                kind: PushKind::of_word(&entry.kind).word(),
+            };
+            (subject, (self.event)(entry.attempts))
+        });
+        if let Err(error) = journal::note_beside(&self.journal, &Clock::System, notes)
+            && self.is_noted
+        {
+            self.is_noted = false;
+            let journal = self.journal.display();
+            remark(format_args!("pushrelay: done, but `pushrelay trace` will not know of it: {journal}: {error}"));
+        }
+    }
+
+    fn end(&self, changed: u64) {
+        if changed > self.named {
+            remark(format_args!("pushrelay: `pushrelay trace` will know of the first {MAX_NAMED} only"));
+        }
     }
 }
 
@@ -340,8 +375,9 @@ impl Retry {
     fn run(self) -> Result<(), Failure> {
         let which = self.wanted.which(self.ids, self.all_buried);
         let (mut inspector, journal) = self.place.open_with_journal()?;
-        let (retried, named) = inspector.retry(&which).map_err(Failure::running)?;
-        note(&journal, &named, retried.due, |attempts| Event::Retried { attempts });
+        let mut teller = Teller::of(journal, |attempts| Event::Retried { attempts });
+        let retried = inspector.retry(&which, &mut |slice| teller.tell(&slice)).map_err(Failure::running)?;
+        teller.end(retried.due);
         if self.json {
             say(format_args!(
                 "{:#}",
@@ -375,8 +411,9 @@ impl Drop {
                 entries(count)
             )));
         }
-        let (dropped, entries_dropped) = inspector.drop(&which).map_err(Failure::running)?;
-        note(&journal, &entries_dropped, dropped, |attempts| Event::Dropped { attempts });
+        let mut teller = Teller::of(journal, |attempts| Event::Dropped { attempts });
+        let dropped = inspector.drop(&which, &mut |slice| teller.tell(&slice)).map_err(Failure::running)?;
+        teller.end(dropped);
         if self.json {
             say(format_args!("{:#}", json!({ "dropped": dropped })))?;
         } else {

@@ -23,6 +23,9 @@ use crate::outcome::Reason;
 /// and expires; a device with so many has other troubles.
 const MAX_LOOKED_AT: i64 = 4_096;
 
+/// The most entries, and late verdicts, that one sweep deletes for their age: some ten milliseconds.
+const MAX_SWEPT: usize = 500;
+
 /// A row to be. Not for printing: its content is private.
 pub(super) struct NewRow {
     pub target: TargetName,
@@ -378,12 +381,21 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Deletes what nobody came back for.
+    /// Deletes what nobody came back for: some of it, and the rest with the next sweeps, since pushes wait meanwhile.
     pub(super) fn sweep(&mut self) -> rusqlite::Result<()> {
         let before = |kept: std::time::Duration| self.now.saturating_sub(millis(kept));
         let (buried, late) = (before(self.limits.buried_kept), before(self.limits.late_verdicts_kept));
-        self.delete_all("SELECT id FROM entries INDEXED BY entries_buried WHERE buried_at <= ?1", buried)?;
-        self.forget_all("DELETE FROM late_verdicts WHERE at <= ?1 RETURNING device_key", late)
+        let old = format!("SELECT id FROM entries INDEXED BY entries_buried WHERE buried_at <= ?1 LIMIT {MAX_SWEPT}");
+        self.delete_all(&old, buried)?;
+        self.forget_all(
+            &format!(
+                "DELETE FROM late_verdicts WHERE device_key IN
+                     (SELECT device_key FROM late_verdicts WHERE at <= ?1 ORDER BY at LIMIT {MAX_SWEPT}) RETURNING device_key"
+            ),
+            late,
+        )?;
+        self.connection.prepare_cached("DELETE FROM tallies WHERE waiting <= 0 AND buried <= 0")?.execute([])?;
+        Ok(())
     }
 
     fn delete_all(&mut self, select: &str, parameter: i64) -> rusqlite::Result<()> {

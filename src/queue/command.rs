@@ -70,7 +70,7 @@ impl Command {
     pub(super) fn apply(&mut self, changes: &mut Changes<'_>) -> rusqlite::Result<()> {
         match self {
             // The file is ours from here on: whoever gives up before finds it not done, and whoever does later has it undone.
-            Self::Enqueue(_, _, answer) if answer.is_given_up() => answer.result = None,
+            Self::Enqueue(_, undo, answer) if answer.is_given_up() => (answer.result, *undo) = (None, None),
             Self::Supersede(Superseding { hold_until: Some(_), .. }, answer) if answer.is_given_up() => {}
             Self::Enqueue(row, undo, answer) => {
                 let (result, how) = changes.enqueue(row)?;
@@ -90,17 +90,17 @@ impl Command {
     /// Answers: what was done, or the failure of the transaction. What nobody heard and is therefore to be undone. Other things
     /// than an enqueue stay done: they are right whoever has gone.
     pub(super) fn answer(self, failure: Option<&QueueError>) -> Option<Undo> {
-        let (undo, _is_heard) = match self {
+        match self {
             Self::Enqueue(_, undo, answer) => {
                 let is_heard = answer.send(failure);
-                (undo.filter(|_| !is_heard && failure.is_none()), is_heard)
+                return undo.filter(|_| !is_heard && failure.is_none());
             }
-            Self::Lease { answer, .. } => (None, answer.send(failure)),
-            Self::Settle(_, _, answer) => (None, answer.send(failure)),
-            Self::Supersede(_, answer) => (None, answer.send(failure)),
-            Self::Forget(_) => (None, true),
-            Self::Close(answer) => (None, answer.send(failure)),
+            Self::Lease { answer, .. } => answer.send(failure),
+            Self::Settle(_, _, answer) => answer.send(failure),
+            Self::Supersede(_, answer) => answer.send(failure),
+            Self::Forget(_) => true,
+            Self::Close(answer) => answer.send(failure),
         };
-        undo
+        None
     }
 }

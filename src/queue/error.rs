@@ -163,7 +163,9 @@ impl From<&rusqlite::Error> for QueueError {
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// `SQLite`.
-    #[error("the queue could not be read or changed: {what}; nothing was changed")]
+    #[error(
+        "the queue could not be read or changed: {what}; try again: what was done before this stays done, and is not done twice"
+    )]
     Database {
         /// What it says.
         what: String,

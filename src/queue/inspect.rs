@@ -1,18 +1,17 @@
-//! The queue for an operator, beside a relay that may be running: look, retry, drop, copy. A running relay sees within a second
-//! what was changed.
+//! The queue for an operator, beside a relay that may be running: look, copy, and, in `slices`, retry and drop. A running relay
+//! sees within a second what was changed.
 //!
 //! Nothing private is shown: no text, and of a device token a few digits of a keyed hash. Each call may wait some seconds
 //! while the relay writes; none is for the running relay itself.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::entry::{EntryId, TargetStats, millis, since_epoch};
+use super::entry::{EntryId, TargetStats, since_epoch};
 use super::error::{InspectError, OpenError};
 use super::keys::shown;
 use super::schema;
@@ -29,9 +28,9 @@ pub const MAX_NAMED: usize = 100_000;
 /// An open queue.
 #[derive(Debug)]
 pub struct Inspector {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 /// How an entry stands.
@@ -139,7 +138,8 @@ pub struct Retried {
     pub missing: u64,
 }
 
-const COLUMNS: &str = "id, target, server, ack_id, kind, urgency, device_key, state, accepted_at, expires_at, wake_at,
+pub(super) const COLUMNS: &str =
+    "id, target, server, ack_id, kind, urgency, device_key, state, accepted_at, expires_at, wake_at,
     buried_at, superseded, attempts, reason, length(content)";
 
 impl Inspector {
@@ -181,57 +181,6 @@ impl Inspector {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Makes entries due now, buried or not. Names those that are, as they were, up to [`MAX_NAMED`].
-    pub fn retry(&mut self, which: &Which) -> Result<(Retried, Vec<Shown>), InspectError> {
-        let now = millis(self.clock.unix());
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (mut retried, mut named) = (Retried::default(), Vec::new());
-        for id in ids(&transaction, which)? {
-            let found: Option<(String, i64)> = transaction
-                .prepare_cached("SELECT state, expires_at FROM entries WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            match found {
-                None => retried.missing += 1,
-                Some((state, _)) if state == State::Leased.as_str() => retried.under_way += 1,
-                Some((_, expires_at)) if expires_at <= now => retried.expired += 1,
-                Some(_) => {
-                    name(&transaction, id, &mut named)?;
-                    transaction
-                        .prepare_cached(
-                            "UPDATE entries SET state = 'ready', wake_at = NULL, buried_at = NULL WHERE id = ?1",
-                        )?
-                        .execute([id])?;
-                    retried.due += 1;
-                }
-            }
-        }
-        transaction.commit()?;
-        Ok((retried, named))
-    }
-
-    /// Removes entries, and says how many there were. One that is under way may still arrive. Names those that are gone, up to
-    /// [`MAX_NAMED`].
-    pub fn drop(&mut self, which: &Which) -> Result<(u64, Vec<Shown>), InspectError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (mut dropped, mut named) = (0, Vec::new());
-        for id in ids(&transaction, which)? {
-            name(&transaction, id, &mut named)?;
-            dropped += transaction.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])? as u64;
-        }
-        transaction.commit()?;
-        Ok((dropped, named))
-    }
-
-    /// How many there are of these; of ids, those that are there.
-    pub fn count(&self, which: &Which) -> Result<u64, InspectError> {
-        let mut count = 0;
-        for id in ids(&self.connection, which)? {
-            count += u64::from(self.connection.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id])?);
-        }
-        Ok(count)
-    }
-
     /// Device tokens found dead too late, whose servers are yet to be told.
     pub fn late_verdicts(&self) -> Result<u64, InspectError> {
         let count: i64 = self.connection.query_row("SELECT count(*) FROM late_verdicts", [], |row| row.get(0))?;
@@ -243,27 +192,22 @@ impl Inspector {
         super::file_bytes(&self.path)
     }
 
-    /// Each target's figures, by name. Walks an index: a few hundred milliseconds for a million entries.
+    /// Each target's figures, by name. Reads a row for each server that has entries.
     pub fn stats(&self) -> Result<Vec<TargetStats>, InspectError> {
-        let mut stats: BTreeMap<String, TargetStats> = BTreeMap::new();
         let mut statement = self.connection.prepare(
-            "SELECT target, count(*), 0, min(accepted_at) FROM entries WHERE buried_at IS NULL GROUP BY target
-             UNION ALL SELECT target, 0, count(*), NULL FROM entries WHERE buried_at IS NOT NULL GROUP BY target",
+            "SELECT target, sum(waiting), sum(buried), (SELECT accepted_at FROM entries INDEXED BY entries_age
+                 WHERE entries.target = tallies.target AND buried_at IS NULL ORDER BY accepted_at LIMIT 1)
+             FROM tallies WHERE waiting > 0 OR buried > 0 GROUP BY target",
         )?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let target: String = row.get(0)?;
-            let entry = stats.entry(target).or_insert_with_key(|target| TargetStats {
-                target: TargetName::new(target),
-                waiting: 0,
-                buried: 0,
-                oldest_accepted_at: None,
-            });
-            entry.waiting += row.get::<_, i64>(1)?.unsigned_abs();
-            entry.buried += row.get::<_, i64>(2)?.unsigned_abs();
-            entry.oldest_accepted_at = entry.oldest_accepted_at.or(row.get::<_, Option<i64>>(3)?.map(since_epoch));
-        }
-        Ok(stats.into_values().collect())
+        let rows = statement.query_map([], |row| {
+            Ok(TargetStats {
+                target: TargetName::new(row.get_ref(0)?.as_str()?),
+                waiting: row.get::<_, i64>(1)?.unsigned_abs(),
+                buried: row.get::<_, i64>(2)?.unsigned_abs(),
+                oldest_accepted_at: row.get::<_, Option<i64>>(3)?.map(since_epoch),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Copies the queue as it is at this moment into a file that is not there yet, synced and for its user alone (0600). It
@@ -292,36 +236,7 @@ impl Inspector {
     }
 }
 
-fn ids(connection: &Connection, which: &Which) -> rusqlite::Result<Vec<i64>> {
-    match which {
-        Which::Ids(ids) => Ok(ids.iter().map(|id| id.number()).collect()),
-        Which::Buried => {
-            let mut statement = connection.prepare("SELECT id FROM entries WHERE buried_at IS NOT NULL ORDER BY id")?;
-            statement.query_map([], |row| row.get(0))?.collect()
-        }
-        Which::Matching(Filter { target, server, state }) => {
-            let mut statement = connection.prepare(
-                "SELECT id FROM entries WHERE (?1 IS NULL OR target = ?1) AND (?2 IS NULL OR server = ?2)
-                     AND (?3 IS NULL OR state = ?3) ORDER BY id",
-            )?;
-            statement.query_map(params![target, server, state.map(State::as_str)], |row| row.get(0))?.collect()
-        }
-    }
-}
-
-/// Adds the entry, if there is one and there is room.
-fn name(connection: &Connection, id: i64, named: &mut Vec<Shown>) -> rusqlite::Result<()> {
-    if named.len() < MAX_NAMED {
-        let entry = connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM entries WHERE id = ?1"))?
-            .query_row([id], show)
-            .optional()?;
-        named.extend(entry);
-    }
-    Ok(())
-}
-
-fn show(row: &Row<'_>) -> rusqlite::Result<Shown> {
+pub(super) fn show(row: &Row<'_>) -> rusqlite::Result<Shown> {
     let (urgency, state): (usize, _) = (row.get::<_, u8>(5)?.into(), row.get_ref(7)?.as_str()?);
     Ok(Shown {
         id: EntryId::of(row.get(0)?),

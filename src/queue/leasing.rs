@@ -17,9 +17,9 @@ use crate::notification::{TargetName, Urgency};
 /// The most entries handed out at once, whatever is asked for: bounds the transaction.
 const MAX_LEASED: usize = 1_000;
 
-/// The most entries of one urgency woken by one lease, and as many removed for their age. The rest is for the next lease,
-/// which is said to be due at once.
-const MAX_MOVED: i64 = 1_000;
+/// The most entries of one urgency woken by one lease, and as many removed for their age: some ten milliseconds, which a push
+/// that comes meanwhile waits for. The rest is for the next lease, which is said to be due at once.
+pub(super) const MAX_MOVED: i64 = 500;
 
 /// Why an entry that cannot be read is buried.
 pub(super) const UNDECODABLE: &str = "undecodable";

@@ -8,7 +8,7 @@
 //! user alone, and nothing that this module prints shows them.
 //!
 //! `writer` is the one thread that writes; `changes` and `leasing` are what it does to the rows; `schema` is the file;
-//! `record` the form of a notification in it; `supersede` the rule of what replaces what; `inspect` is for the command line.
+//! `record` the form of a notification in it; `supersede` the rule of what replaces what; `inspect` and `slices` are for the command line.
 
 mod changes;
 mod command;
@@ -24,6 +24,7 @@ mod record;
 mod schema;
 mod shared;
 mod shares;
+mod slices;
 mod steady;
 mod supersede;
 mod tallies;
@@ -48,6 +49,7 @@ use tokio::time::{Instant, timeout_at};
 pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
 pub use error::{InspectError, OpenError, QueueError};
 pub use schema::FILE_NAME;
+pub use slices::Slice;
 
 use crate::clock::Clock;
 use crate::notification::{DeviceToken, Notification, ServerId, TargetName};
@@ -315,14 +317,12 @@ impl Queue {
         let (late, end) = (QueueError::Slow { within }, Instant::now() + within);
         let Ok(sent) = timeout_at(end, self.send(command)).await else { return Err(late) };
         let mut answered = sent?;
-        match timeout_at(end, &mut answered).await {
-            Ok(result) => result.unwrap_or(Err(QueueError::Closed)),
-            // From here on the writer knows that nobody listens; what it has said before still counts.
-            Err(_) => {
-                answered.close();
-                answered.try_recv().unwrap_or(Err(late))
-            }
+        if let Ok(result) = timeout_at(end, &mut answered).await {
+            return result.unwrap_or(Err(QueueError::Closed));
         }
+        // From here on the writer knows that nobody listens; what it has said before still counts.
+        answered.close();
+        answered.try_recv().unwrap_or(Err(late))
     }
 
     /// Asks the writer.

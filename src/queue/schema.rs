@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -25,8 +26,10 @@ pub(super) const VERSION: i64 = 2;
 /// The first release's files, which lack what [`SINCE_2`] makes.
 const FIRST_VERSION: i64 = 1;
 
-/// How long one process waits while the other writes. The command line writes for some ten milliseconds at a time (`inspect`).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often one process looks whether the other has done writing, and how many times: some 10 s. The command line writes for some
+/// ten milliseconds at a time (`slices`), and `SQLite`'s own waiting would sleep for up to 100 ms and miss its pauses.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+const BUSY_TRIES: i32 = 9_000;
 
 /// Pages kept in memory, KiB. The two hashed indexes of a million entries are about 60 MB, and the part of them that a burst
 /// touches should not be read again for each entry.
@@ -175,12 +178,18 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 fn connect(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connect = || {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_handler(Some(wait_for_the_other))?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
     connect().map_err(OpenError::sqlite(path))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the writer's own thread, or that of a command: neither can go on")]
+fn wait_for_the_other(tries: i32) -> bool {
+    thread::sleep(BUSY_PAUSE);
+    tries < BUSY_TRIES
 }
 
 fn prepare(connection: &Connection, path: &Path, max_bytes: Option<u64>) -> Result<Hashes, OpenError> {

@@ -44,6 +44,12 @@ const LAST_CHANCE: Duration = Duration::from_secs(10);
 /// some five a second.
 const LAST_CHANCES: usize = 16;
 
+/// A lease that has dropped so many that are over has probably left some.
+const MANY_DROPPED: usize = 250;
+
+/// How many leases in a row only drop, while a target is left alone: at least 5,000 entries, and pushes come in between.
+const MOST_DROPS: u32 = 10;
+
 /// The shortest time that one attempt gets: Google asks for at least 10 s, and nobody waits.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -165,6 +171,7 @@ impl Relay {
             }
         };
         self.take_out(target, &lease);
+        self.drop_the_rest(queue, target, lease.expired.len()).await;
         self.begin_to_try(target, lease.entries, target.breaker.last_chance(), running).await;
         wait
     }
@@ -196,6 +203,22 @@ impl Relay {
                 relay.try_safely(&relay.targets[&name], entry, None).await;
                 id
             });
+        }
+    }
+
+    /// A lease drops some hundreds that are over. Where it dropped many there are more, which take up room.
+    async fn drop_the_rest(&self, queue: &Queue, target: &Target, mut dropped: usize) {
+        for _ in 0..MOST_DROPS {
+            if dropped < MANY_DROPPED {
+                return;
+            }
+            match queue.lease(&target.name, 0, queue.now()).await {
+                Ok(lease) => {
+                    self.take_out(target, &lease);
+                    dropped = lease.expired.len();
+                }
+                Err(error) => return self.queue_failed("lease", &error),
+            }
         }
     }
 

@@ -96,7 +96,7 @@ fn queued(data: &Path) -> HashSet<String> {
 pub fn retry_all(data: &Path) {
     let mut inspector = Inspector::open(data, Clock::System).unwrap();
     let ids = inspector.list(&Filter::default(), MAX_LISTED).unwrap().into_iter().map(|entry| entry.id).collect();
-    inspector.retry(&Which::Ids(ids)).unwrap();
+    inspector.retry(&Which::Ids(ids), &mut |_| {}).unwrap();
 }
 
 fn key_of(stage: &Stage) -> Arc<SigningKey> {

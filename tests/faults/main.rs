@@ -19,6 +19,7 @@ mod clocks;
 mod disk;
 mod held_up;
 mod killed;
+mod operators;
 mod outage;
 mod promises;
 mod refusals;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::queue::inspect::{Filter, Inspector, Retried, State, Which};
+use crate::queue::inspect::{Filter, Inspector, Retried, Shown, State, Which};
 
 impl Case {
     fn inspect(&self) -> Inspector {
@@ -22,6 +22,17 @@ impl Case {
         case.put(&message("ready")).await;
         case
     }
+}
+
+/// And what was named.
+fn retry(inspector: &mut Inspector, which: &Which) -> (Retried, Vec<Shown>) {
+    let mut named = Vec::new();
+    (inspector.retry(which, &mut |slice| named.extend_from_slice(slice.named)).unwrap(), named)
+}
+
+fn drop_all(inspector: &mut Inspector, which: &Which) -> (u64, Vec<Shown>) {
+    let mut named = Vec::new();
+    (inspector.drop(which, &mut |slice| named.extend_from_slice(slice.named)).unwrap(), named)
 }
 
 fn all() -> Filter {
@@ -59,11 +70,11 @@ async fn a_filter_holds_in_all_its_parts() {
 async fn what_is_retried_is_leased_by_the_running_relay() {
     let case = Case::with_one_of_each().await;
     let mut inspector = case.inspect();
-    let (retried, named) = inspector.retry(&Which::Buried).unwrap();
+    let (retried, named) = retry(&mut inspector, &Which::Buried);
     assert_eq!(retried, Retried { due: 1, ..Retried::default() });
     assert_eq!((named.len(), named[0].ack_id.as_str(), named[0].state), (1, "buried", State::Buried), "as it was");
     let every = inspector.list(&all(), 100).unwrap().iter().map(|entry| entry.id).chain([EntryId::of(99)]).collect();
-    let (retried, named) = inspector.retry(&Which::Ids(every)).unwrap();
+    let (retried, named) = retry(&mut inspector, &Which::Ids(every));
     assert_eq!(retried, Retried { due: 3, under_way: 1, expired: 0, missing: 1 });
     assert_eq!(named.len(), 3, "what is left alone is not named");
     assert_eq!(case.leased().await, ["buried", "waiting", "ready"]);
@@ -77,7 +88,7 @@ async fn an_idle_relay_notices_within_a_second_that_something_was_made_due() {
     case.queue.wait_for_work(&target()).await;
     let id = case.lease().await.entries[0].id;
     case.queue.settle(id, Settlement::Bury { reason: "BadTopic" }).await.unwrap();
-    case.inspect().retry(&Which::Buried).unwrap();
+    retry(&mut case.inspect(), &Which::Buried);
     case.queue.wait_for_work(&target()).await;
     assert_eq!((case.waiting(), case.buried()), (1, 0));
     assert_eq!(case.leased().await, ["a"]);
@@ -87,7 +98,7 @@ async fn an_idle_relay_notices_within_a_second_that_something_was_made_due() {
 async fn what_is_too_late_is_not_retried() {
     let case = Case::with_one_of_each().await;
     case.clock.advance(Duration::from_secs(3_600));
-    let retried = case.inspect().retry(&Which::Buried).unwrap();
+    let retried = retry(&mut case.inspect(), &Which::Buried);
     assert_eq!(retried, (Retried { expired: 1, ..Retried::default() }, Vec::new()));
 }
 
@@ -96,9 +107,9 @@ async fn what_is_dropped_is_gone_and_the_relay_counts_again() {
     let case = Case::with_one_of_each().await;
     let mut inspector = case.inspect();
     let leased = inspector.list(&Filter { state: Some(State::Leased), ..all() }, 1).unwrap()[0].id;
-    let (dropped, named) = inspector.drop(&Which::Ids(vec![leased, EntryId::of(99)])).unwrap();
+    let (dropped, named) = drop_all(&mut inspector, &Which::Ids(vec![leased, EntryId::of(99)]));
     assert_eq!((dropped, named.len(), named[0].id), (1, 1, leased));
-    assert_eq!(inspector.drop(&Which::Buried).unwrap().0, 1);
+    assert_eq!(drop_all(&mut inspector, &Which::Buried).0, 1);
     assert_eq!(case.queue.settle(leased, Settlement::Done).await, Ok(Settled::Gone));
     assert_eq!((case.waiting(), case.buried()), (2, 0));
     assert_eq!(inspector.stats().unwrap(), case.queue.stats().targets);
@@ -140,4 +151,38 @@ async fn without_a_queue_there_is_nothing_to_inspect_and_none_is_made() {
     let error = Inspector::open(directory.path(), Clock::manual(START)).unwrap_err();
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");
     assert!(fs::read_dir(directory.path()).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn many_are_changed_a_few_at_a_time_and_the_relay_comes_in_between() {
+    const MANY: u64 = 6_000;
+    let case = Case::open();
+    let phone = |n: u64| DeviceToken::new(format!("phone-{n}")).unwrap();
+    let messages: Vec<_> = (0..MANY).map(|n| Notification { device: phone(n), ..message(&n.to_string()) }).collect();
+    let later = |message| NewEntry { due_at: at(100), ..entry(message) };
+    let stored = messages.iter().map(|message| case.queue.enqueue(later(message)));
+    assert!(futures_util::future::join_all(stored).await.iter().all(Result::is_ok));
+    let mut inspector = case.inspect();
+    let (mut slices, mut named, mut others) = (Vec::new(), 0, 0);
+    let retried = inspector
+        .retry(&Which::Matching(all()), &mut |slice| {
+            slices.push(slice.named.len());
+            named += slice.named.len() as u64;
+            assert_eq!(slice.changed, named);
+            // Another process writes between any two slices, and what comes later is not touched.
+            let late = "INSERT INTO entries SELECT NULL, target, server, ack_id, kind, urgency, NULL, device_key, channel, thread,
+                crt, collapse_id, accepted_at, expires_at, state, wake_at, buried_at, superseded, attempts, reason, content
+                FROM entries WHERE id = (SELECT max(id) FROM entries)";
+            others += case.file().execute(late, []).unwrap();
+        })
+        .unwrap();
+    assert_eq!((retried, named), (Retried { due: MANY, ..Retried::default() }, MANY));
+    assert!(slices.len() >= 24 && slices.iter().all(|slice| *slice <= 250), "{slices:?}");
+    assert_eq!(
+        case.inspect().count(&Which::Matching(Filter { state: Some(State::Waiting), ..all() })).unwrap(),
+        others as u64
+    );
+    let ready = Which::Matching(Filter { state: Some(State::Ready), ..all() });
+    assert_eq!(drop_all(&mut inspector, &ready).0, MANY);
+    assert_eq!(case.inspect().count(&Which::Matching(all())).unwrap(), others as u64);
 }

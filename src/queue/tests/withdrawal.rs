@@ -32,7 +32,7 @@ async fn each_caller_that_gives_up_at_whatever_moment_finds_all_as_it_was() {
     const CALLERS: u32 = 400;
     let case = Case::open();
     let badge = |ack_id: &str, phone: u32| Notification {
-        device: DeviceToken::new(&format!("phone-{phone}")).unwrap(),
+        device: DeviceToken::new(format!("phone-{phone}")).unwrap(),
         ..push(ack_id, "update_badge")
     };
     for phone in 0..CALLERS {
