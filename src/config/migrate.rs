@@ -154,9 +154,11 @@ fn note(group: &str, key: &str) -> &'static [&'static str] {
         ("removal_guard", "enabled") => &[
             "enabled = true keeps chat servers from forgetting every phone of an app whose certificate or topic is wrong.",
         ],
-        ("throttle", "vary_by_headers") => {
-            &["Without vary_by_headers each client address is a caller, which needs no header."]
-        }
+        ("throttle", "vary_by_headers") => &[
+            "Without vary_by_headers each client address is a caller, which needs no header.",
+            "ThrottlePerSec is left out: mattermost-push-proxy turns nobody away. With per_second = 300 a caller that asks more often",
+            "hears 429, and Mattermost does not send again what was refused.",
+        ],
         ("client_ip", "trusted_proxies") => {
             &["Headers are believed only from these. Name the addresses of your own reverse proxies and no others."]
         }

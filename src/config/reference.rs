@@ -32,9 +32,6 @@ const LONGEST_S: i64 = 600;
 /// Where the reference writes its log if it is told to, but not where.
 const LOG_FILE: &str = "./logs/push_proxy.log";
 
-/// Requests per second; as many as `keys` allows.
-const MOST_PER_SECOND: i64 = 1_000_000;
-
 /// As many files set aside as `keys` allows.
 const MOST_LOG_FILES: u32 = 10_000;
 
@@ -119,13 +116,6 @@ pub(super) fn finish(document: &Document, findings: &mut Findings) {
         document.all().find(|section| section.group.name == *group)?.entries.get(*key)
     };
     findings.forget_warnings(|word| given(word).is_some_and(|entry| matches!(entry.place, Place::Variable(_))));
-    if given("ThrottlePerSec").is_none()
-        && let Some(top) = document.all().next()
-    {
-        let what = "is not given, or not above 0: nobody is slowed down (mattermost-push-proxy lets one request through per second then)";
-        let remedy = "write how many requests per second one caller may send, such as 300";
-        findings.warning(&top.place, "ThrottlePerSec", what, remedy);
-    }
 }
 
 /// The fields of a `null`.
@@ -207,14 +197,17 @@ impl Reader<'_> {
     }
 
     fn throttle(&mut self, file: &Object<'_>, document: &mut Document) {
-        let per_second = self.whole(file, "ThrottlePerSec").unwrap_or_default();
+        // The reference counts, and turns nobody away: its counter begins anew with each request. Mattermost sends nothing again,
+        // so what was refused in its place would be lost.
+        if self.whole(file, "ThrottlePerSec").is_some_and(|per_second| per_second > 0) {
+            let what = "is not enforced: mattermost-push-proxy turns nobody away either, whatever stands there";
+            let remedy = "take it out; PUSHRELAY_THROTTLE__PER_SECOND sets a limit, and what is over it is lost";
+            self.warning("ThrottlePerSec", what, remedy);
+        }
         let headers = self.text(file, "ThrottleVaryByHeader").unwrap_or_default();
         let memory = self.whole(file, "ThrottleMemoryStoreSize").unwrap_or_default();
         let throttle = document.section(&keys::THROTTLE);
-        if per_second > 0 {
-            let per_second = per_second.min(MOST_PER_SECOND);
-            self.set(throttle, "per_second", Given::Integer(per_second.to_string()));
-        }
+        // Without a limit these two mean nothing; a variable may set one.
         let (headers, impossible): (Vec<_>, Vec<_>) =
             headers.split_whitespace().partition(|header| HeaderName::try_from(*header).is_ok());
         if !impossible.is_empty() {

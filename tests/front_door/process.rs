@@ -248,6 +248,7 @@ async fn it_takes_the_place_of_mattermost_push_proxy_with_its_file_and_its_argum
     ];
     let arguments = ["-config", "mattermost-push-proxy.json"];
     let mut relay = Process::start_with(&arguments, &variables, stage.folder.path());
+    relay.wait_for("is not enforced");
     relay.wait_for("auth.mode");
     let left_out = relay.wait_for("has neither a key nor a certificate");
     assert!(left_out.contains(r#""level":"error""#) && left_out.contains(r#""target":"apple""#), "{left_out}");
@@ -273,17 +274,10 @@ async fn it_takes_the_place_of_mattermost_push_proxy_with_its_file_and_its_argum
         get("/metrics").await.1.contains(r#"service_success_total{platform="apple",transport="",type="message"} 1"#)
     );
 
-    // One request a second of one client, and those of another besides. The loop ends with the first two that are less than
-    // a second apart.
-    let turned_away = loop {
-        let request = client.get(format!("http://{address}/version")).header("x-forwarded-for", "203.0.113.2");
-        let answer = request.send().await.unwrap();
-        if answer.status() == 429 {
-            break answer.text().await.unwrap();
-        }
-    };
-    assert_eq!(turned_away, "limit exceeded\n");
-    assert_eq!(post(&Push::apple(&apple_token(2)), "203.0.113.3").await.status(), 200);
+    // However often one client asks: the file says one a second, and the reference lets all through.
+    for phone in 2..22 {
+        assert_eq!(post(&Push::apple(&apple_token(phone)), "203.0.113.2").await.status(), 200);
+    }
 
     relay.signal("TERM");
     let (status, printed) = relay.end();

@@ -1,5 +1,10 @@
 //! `compatibility = "strict"`, and what only a configuration of the reference can ask for.
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join;
+use futures_util::stream;
 use pushrelay::config::Settings;
 use pushrelay::notification::{Compatibility, Platform, TargetName};
 use pushrelay::sender::{LeftOut, ProviderSettings, TargetSettings};
@@ -7,7 +12,7 @@ use pushrelay::simulator::{Action, Fault, Provider, Reset};
 use serde_json::json;
 
 use crate::support::push::apple_token;
-use crate::support::{Plan, Push, Scene};
+use crate::support::{Plan, Push, Reference, Scene};
 
 fn in_the_references_place(settings: &mut Settings) {
     settings.compatibility = Compatibility::Strict;
@@ -174,4 +179,24 @@ async fn a_relay_without_any_target_runs_if_the_reference_would() {
     scene.post(&Push::apple("d")).await.expect_fail(200, "missing platform property type=apple_rn");
     assert_eq!(scene.ready().await.0, 503);
     assert_eq!(scene.get("/healthz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttle_per_sec_of_the_references_file_turns_nobody_away() {
+    let with = async |per_second: u32| {
+        let keys = vec![
+            ("ThrottlePerSec", json!(per_second)),
+            ("ThrottleMemoryStoreSize", json!(50_000)),
+            ("ThrottleVaryByHeader", json!("X-Forwarded-For")),
+        ];
+        let reference = Some(Reference { keys, ..Reference::default() });
+        let scene = Scene::new(Plan { reference, ..Plan::default() }).await;
+        let slow = Fault::new(Action::Latency(Duration::from_millis(50))).on(Provider::Apns);
+        scene.simulator.faults().add(slow).unwrap();
+        let posts = stream::iter(0..2_400).map(async |phone| scene.post(&Push::apple(&apple_token(phone))).await);
+        let codes: Vec<_> = posts.buffer_unordered(32).map(|answer| (answer.code, answer.status)).collect().await;
+        let refused: Vec<_> = codes.iter().filter(|(code, status)| (*code, status.as_str()) != (200, "OK")).collect();
+        assert!(codes.len() == 2_400 && refused.is_empty(), "{} were refused: {:?}", refused.len(), refused[0]);
+    };
+    join(with(300), with(1)).await;
 }

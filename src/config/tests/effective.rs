@@ -145,6 +145,7 @@ fn a_file_of_the_reference_is_named_in_its_own_words() {
     let json = serde_json::json!({
         "listenaddress": ":8066",
         "ThrottlePerSec": 300,
+        "ThrottleMemoryStoreSize": 60_000,
         "EnableMetrics": null,
         "AndroidPushSettings": [{ "Type": "android_rn", "ServiceFileLocation": account }],
         "ApplePushSettings": [{ "Type": "apple_rn", "ApplePushTopic": "com.example", "ApplePushCertPassword": "canary" }],
@@ -153,7 +154,7 @@ fn a_file_of_the_reference_is_named_in_its_own_words() {
     let all = printed(directory.path(), "proxy.json", &[], Wanted::All);
     for line in [
         "listen = \"[::]:8066\"  # file /there/proxy.json: ListenAddress",
-        "per_second = 300  # file /there/proxy.json: ThrottlePerSec",
+        "max_callers = 60000  # file /there/proxy.json: ThrottleMemoryStoreSize",
         "metrics = false  # file /there/proxy.json, as mattermost-push-proxy means it",
         "mode = \"off\"  # file /there/proxy.json, as mattermost-push-proxy means it",
         "service_account_file = \"/there/account.json\"  # file /there/proxy.json: AndroidPushSettings[android_rn].ServiceFileLocation",

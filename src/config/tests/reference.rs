@@ -66,7 +66,7 @@ fn a_file_with_three_targets_becomes_settings_that_mean_the_same() {
     let ProviderSettings::Apns(apple) = &settings.targets[0].provider else { panic!("not Apple's") };
     assert_eq!((apple.topic.as_str(), apple.sandbox), ("com.example.chat", true));
     let keys = keys_of(&warnings);
-    assert_eq!(keys, ["ApplePushSettings[apple_rn].ApplePushUseDevelopment", "ThrottlePerSec", "auth.mode"]);
+    assert_eq!(keys, ["ApplePushSettings[apple_rn].ApplePushUseDevelopment", "auth.mode"]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn capitals_of_keys_do_not_matter_and_a_variable_beats_the_file() {
 fn what_is_ignored_is_said() {
     let (directory, usual) = usual();
     for (key, value, warned) in [
-        ("ThrottlePerSec", json!(0), "ThrottlePerSec"),
+        ("ThrottlePerSec", json!(300), "ThrottlePerSec"),
         ("ThrotlePerSec", json!(300), "ThrotlePerSec"),
         ("ApplePushServer", json!("gateway.push.apple.com:2195"), "ApplePushServer"),
         ("LogLevel", json!("loud"), "LogLevel"),
@@ -215,29 +215,33 @@ fn a_file_that_cannot_be_used_is_refused_with_the_place() {
 }
 
 #[test]
-fn requests_are_slowed_down_as_the_reference_does_it() {
+fn nobody_is_turned_away_whatever_the_file_says_of_it_unless_a_variable_says_so() {
     use crate::http::Vary;
     let (directory, usual) = usual();
-    for (per_second, headers, memory, expected) in [
-        (json!(300), "X-Forwarded-For", 50_000, Some((300, vec!["x-forwarded-for"], 50_000))),
-        (json!(1), "  X-Real-IP\tX-Tenant ", 0, Some((1, vec!["x-real-ip", "x-tenant"], 50_000))),
-        (json!(5), "", 7, Some((5, vec![], 1_000))),
-        (json!(0), "X-Forwarded-For", 50_000, None),
-        (json!(null), "", 0, None),
+    for (per_second, headers, memory, names, callers) in [
+        (json!(300), "X-Forwarded-For", 50_000, vec!["x-forwarded-for"], 50_000),
+        (json!(1), "  X-Real-IP\tX-Tenant ", 0, vec!["x-real-ip", "x-tenant"], 50_000),
+        (json!(5), "", 7, vec![], 1_000),
+        (json!(0), "X-Forwarded-For", 50_000, vec!["x-forwarded-for"], 50_000),
+        (json!(null), "", 0, vec![], 50_000),
     ] {
         let mut json = usual.clone();
+        let warned = per_second.as_u64().is_some_and(|per_second| per_second > 0);
         json["ThrottlePerSec"] = per_second;
         json["ThrottleVaryByHeader"] = json!(headers);
         json["ThrottleMemoryStoreSize"] = json!(memory);
-        let http = loaded_file(&directory, &json).unwrap().settings.http;
-        let throttle = http.throttle.map(|throttle| {
-            let Vary::Headers(names) = throttle.vary else { panic!("by address") };
-            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
-            (throttle.per_second.get(), names, throttle.max_keys)
-        });
+        let loaded = loaded_file(&directory, &json).unwrap();
+        assert!(loaded.settings.http.throttle.is_none());
+        assert_eq!(keys_of(&loaded.warnings).contains(&"ThrottlePerSec"), warned);
+
+        let loaded = loaded_with(&directory, &json, &[("PUSHRELAY_THROTTLE__PER_SECOND", "2")]).unwrap();
+        assert!(!keys_of(&loaded.warnings).contains(&"ThrottlePerSec"));
+        let http = loaded.settings.http;
+        let throttle = http.throttle.unwrap();
+        let Vary::Headers(found) = throttle.vary else { panic!("by address") };
         assert_eq!(
-            throttle,
-            expected.map(|(n, names, keys)| (n, names.into_iter().map(str::to_owned).collect(), keys))
+            (throttle.per_second.get(), found, throttle.max_keys),
+            (2, names.iter().map(|name| name.parse().unwrap()).collect(), callers)
         );
         let believed = |address: &str| http.client_address.trusts(address.parse().unwrap());
         assert!(believed("10.0.0.1") && believed("::1"));
