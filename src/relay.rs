@@ -1,7 +1,7 @@
 //! One notification's way: find its target, build what the provider reads, try within the deadline, say how it went.
 //!
-//! Takes only what was admitted, knows no HTTP, and counts and logs each notification once, at its end. One that is cut off
-//! by a forced stop, or by an HTTP/2 caller that resets its stream, has no end and no line.
+//! Takes only what was admitted, knows no HTTP, and counts and logs each notification once, at its end. Only a forced stop
+//! cuts one off before: whoever asked for it may leave, and it goes on (`http::serve::to_its_end`).
 //!
 //! `target` is one app at a provider and what keeps it from being asked, `attempts` the tries while a caller waits, `room`
 //! where pushes wait for their target if there is no queue, `waiting` what happens to those that outlive its patience, `worker` the tries at what waits on disk.

@@ -2,10 +2,12 @@
 //! to stop.
 //!
 //! It knows no route and no notification. What it owns is what a connection may cost: how many there are, how long one
-//! may dawdle, how much it may buffer; and that a handler's panic costs one request and not its connection.
+//! may dawdle, how much it may buffer; that a handler's panic costs one request and not its connection; and that a handler
+//! runs to its end, whoever leaves (`to_its_end`).
 
 mod seats;
 mod secure;
+mod to_its_end;
 
 use std::convert::Infallible;
 use std::io;
@@ -34,6 +36,7 @@ use super::tls::{Peer, Tls};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::ListenerMetrics;
 use seats::{Seat, Seats};
+use to_its_end::ToItsEnd;
 
 /// Bytes that HTTP/1 buffers of what it reads, which also bounds a request's headers. The smallest that hyper takes: a
 /// push is about 1 KiB, and ten thousand idle connections should not hold more than they need.
@@ -291,8 +294,7 @@ impl Protocols {
             // Pace keeps the time of headers.
             .header_read_timeout(None)
             .max_buf_size(HTTP1_BUFFER_BYTES)
-            // A caller that hangs up has still asked for its push, and will not ask again: the handler runs to its end.
-            // It also spares hyper from watching for the hang-up, which takes a second buffer.
+            // Nobody looks for a caller that hangs up, which would take a second buffer: its handler runs to its end.
             .half_close(true);
         let mut either = auto::Builder::new(Streams(stage.clone()));
         either.http1().header_read_timeout(None).max_buf_size(HTTP1_BUFFER_BYTES).half_close(true);
@@ -386,10 +388,10 @@ where
     }
     let io = TokioIo::new(PacedStream::new(stream, Arc::clone(&pace)));
     let service = service_fn({
-        let pace = Arc::clone(&pace);
+        let (pace, stage) = (Arc::clone(&pace), Arc::new(stage.clone()));
         move |request: Request<Incoming>| {
             let running = pace.request();
-            let handler = routes.answer(request, &peer);
+            let handler = ToItsEnd::new(routes.answer(request, &peer), &stage);
             async move {
                 let answer = answer::or_internal_error(handler).await;
                 Ok::<_, Infallible>(while_it_is_given(answer, running))

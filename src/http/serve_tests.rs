@@ -266,3 +266,85 @@ async fn where_connections_make_room_the_one_that_asks_nothing_leaves_and_none_t
     assert_eq!(last.reply(false).await.unwrap().body, "done");
     assert_eq!(waiting.reply(false).await.unwrap().body, "at last");
 }
+
+/// A caller over HTTP/2 with one stream, which waits in `/wait`.
+async fn waiting_over_http2(
+    server: &Server,
+    begun: &Semaphore,
+) -> (h2::SendStream<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut requests = requests.ready().await.unwrap();
+    let request = http::Request::get("http://x/wait").body(()).unwrap();
+    let (_, stream) = requests.send_request(request, true).unwrap();
+    begun.acquire().await.unwrap().forget();
+    (stream, driver)
+}
+
+/// `/wait` as above, with a count of those that got to their end, and `/deaf`, which reads no body.
+fn counting(begun: &Arc<Semaphore>, go: &Arc<Semaphore>, ended: &Arc<Semaphore>) -> Router {
+    let (begun, go, ended) = (Arc::clone(begun), Arc::clone(go), Arc::clone(ended));
+    let wait = async move || {
+        begun.add_permits(1);
+        go.acquire().await.unwrap().forget();
+        ended.add_permits(1);
+        "done"
+    };
+    Router::new().route("/deaf", post(|| async { "not read" })).route("/wait", get(wait))
+}
+
+#[tokio::test]
+async fn a_handler_runs_to_its_end_when_its_stream_is_reset_or_its_connection_closed() {
+    for is_reset in [true, false] {
+        let (begun, go, ended) = (closed(), closed(), closed());
+        let server = Server::start(counting(&begun, &go, &ended)).await;
+        let (mut stream, driver) = waiting_over_http2(&server, &begun).await;
+        if is_reset {
+            stream.send_reset(h2::Reason::CANCEL);
+        } else {
+            driver.abort();
+        }
+        // Whoever goes on without its caller is waited for.
+        server.shutdown.begin();
+        tokio::task::yield_now().await;
+        go.add_permits(1);
+        ended.acquire().await.unwrap().forget();
+        drop(stream);
+        driver.abort();
+        server.served.await.unwrap();
+    }
+}
+
+/// Over HTTP/1.1 nobody looks at the connection while a handler is at work, so that it cannot be seen to end: the next
+/// request is read only when the last answer has been written.
+#[tokio::test]
+async fn a_pipelined_handler_runs_to_its_end_when_its_connection_is_gone() {
+    let (begun, go, ended) = (closed(), closed(), closed());
+    let server = Server::start(counting(&begun, &go, &ended)).await;
+    let mut client = server.connect().await;
+    client.send(&(testing::post("/deaf", "hello") + WAIT)).await;
+    begun.acquire().await.unwrap().forget();
+    client.stream().set_zero_linger().unwrap();
+    drop(client);
+    server.shutdown.begin();
+    tokio::task::yield_now().await;
+    go.add_permits(1);
+    ended.acquire().await.unwrap().forget();
+    server.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forced_stop_ends_what_goes_on_without_its_caller() {
+    let (begun, go) = (closed(), closed());
+    let server = Server::start(router(&begun, &go)).await;
+    let (stream, driver) = waiting_over_http2(&server, &begun).await;
+    drop(stream);
+    driver.abort();
+    let _ = driver.await;
+    server.shutdown.force();
+    server.served.await.unwrap();
+    // Nobody is left who waits for a permit.
+    go.add_permits(1);
+    assert_eq!(go.available_permits(), 1);
+}

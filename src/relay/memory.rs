@@ -13,7 +13,7 @@
 //! a repeat that is delivered is remembered. Whoever replays a captured request gains at most that one push.
 //!
 //! **Duplicates in flight** wait for the first one and get its outcome, remembered or not. If the first one is dropped
-//! without one (a forced stop, a panic, a caller that resets its stream), they are told [`NoOutcome::Lost`] and the next
+//! without one (a forced stop, a panic), they are told [`NoOutcome::Lost`] and the next
 //! claim is a first one again. Requests in flight are kept apart from the bounded tables: no flood pushes them out.
 //!
 //! **Bounds.** See [`MemorySettings::entries`]. Everything is lost with the process: a restart forgets.

@@ -16,6 +16,7 @@ mod compatibility;
 mod credentials;
 mod credentials_reload;
 mod description;
+mod leaving;
 mod machine;
 mod named_files;
 mod network;

@@ -1,6 +1,7 @@
 //! The stage: a simulator, a relay in front of it, and a chat server that posts to the relay.
 
 pub mod gate;
+pub mod leaver;
 pub mod process;
 pub mod proxy;
 pub mod push;
