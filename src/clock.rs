@@ -92,6 +92,15 @@ impl Clock {
         }
     }
 
+    /// How long the machine has been up, its sleep included, and which of its boots that is: what measures the time between two
+    /// processes whatever is done to the wall time. `None` where the system does not say.
+    pub fn boot(&self) -> Option<Boot> {
+        match self {
+            Self::System => system_boot(),
+            Self::Manual(hands) => Some(Boot { id: "manual".into(), up: *hands.advanced.borrow() }),
+        }
+    }
+
     /// Waits until this much time has passed on this clock.
     pub async fn sleep(&self, duration: Duration) {
         match self {
@@ -104,6 +113,27 @@ impl Clock {
             }
         }
     }
+}
+
+/// A moment in the life of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Another one after each boot.
+    pub id: Box<str>,
+    /// Since then.
+    pub up: Duration,
+}
+
+#[cfg(target_os = "linux")]
+fn system_boot() -> Option<Boot> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(Boot { id: id.trim().into(), up: Duration::try_from(up).ok()? })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_boot() -> Option<Boot> {
+    None
 }
 
 /// Seconds since the Unix epoch, as people and TOML read them: `2026-12-31T23:59:59Z`.

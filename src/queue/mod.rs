@@ -142,7 +142,10 @@ impl Queue {
     fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
         let schema::Opened { connection, path, hashes, lock } = schema::open(&settings.directory, settings.max_bytes)?;
         let shared = Arc::new(Shared::default());
-        let steady = Arc::new(Steady::new(clock));
+        let last = schema::moment(&connection).map_err(OpenError::sqlite(&path))?;
+        let (begin, is_time_known) = steady::begin(clock.unix(), clock.boot().as_ref(), last.as_ref());
+        let wall = clock.unix();
+        let steady = Arc::new(Steady::new(clock, begin));
         let mut writer = Writer {
             connection,
             lock,
@@ -150,12 +153,13 @@ impl Queue {
             limits,
             next_sweep: steady.now(),
             clock: Arc::clone(&steady),
+            noted_at: None,
             counted_at: None,
             shares: Shares::default(),
             turns: Turns::default(),
             withdrawn: Vec::new(),
         };
-        writer.prepare().map_err(OpenError::sqlite(&path))?;
+        writer.prepare((!is_time_known).then_some(wall)).map_err(OpenError::sqlite(&path))?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("queue-writer".into())

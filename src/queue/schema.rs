@@ -10,6 +10,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::OpenError;
 use super::keys::{Hashes, KEY_BYTES};
+use super::steady::Moment;
+use crate::clock::Boot;
 
 /// The queue's name in its directory.
 pub const FILE_NAME: &str = "queue.sqlite3";
@@ -281,6 +283,32 @@ fn key(connection: &Connection, path: &Path) -> Result<Hashes, OpenError> {
         .map_err(OpenError::sqlite(path))?;
     let key = key.ok_or_else(|| OpenError::Corrupt { path: path.to_owned(), what: "its key is missing".into() })?;
     Ok(Hashes::of(&key))
+}
+
+/// What the last process noted of its time; `None` in files that have never seen one note it.
+pub(super) fn moment(connection: &Connection) -> rusqlite::Result<Option<Moment>> {
+    let noted =
+        connection.query_row("SELECT value FROM meta WHERE name = 'moment'", [], |row| row.get::<_, Vec<u8>>(0));
+    Ok(noted.optional()?.and_then(|noted| read_moment(&noted)))
+}
+
+/// Notes the time, for the process that comes after this one.
+pub(super) fn note_moment(connection: &Connection, moment: &Moment) -> rusqlite::Result<()> {
+    let (up, id) = moment.boot.as_ref().map_or((0, ""), |boot| (boot.up.as_millis(), &*boot.id));
+    let noted = format!("{} {up} {id}", moment.time.as_millis());
+    connection
+        .prepare_cached("INSERT INTO meta (name, value) VALUES ('moment', ?1) ON CONFLICT DO UPDATE SET value = ?1")?
+        .execute([noted.as_bytes()])
+        .map(drop)
+}
+
+/// Milliseconds since the Unix epoch, milliseconds since the boot, and which boot. One that cannot be read is none: it only helps.
+fn read_moment(noted: &[u8]) -> Option<Moment> {
+    let mut parts = std::str::from_utf8(noted).ok()?.splitn(3, ' ');
+    let mut millis = || Some(Duration::from_millis(parts.next()?.parse().ok()?));
+    let (time, up) = (millis()?, millis()?);
+    let id = parts.next().filter(|id| !id.is_empty());
+    Some(Moment { time, boot: id.map(|id| Boot { id: id.into(), up }) })
 }
 
 /// A connection beside a relay that may be running: makes nothing, changes nothing of the file's form.

@@ -23,7 +23,7 @@ use super::shares::Shares;
 use super::steady::Steady;
 use super::tallies::Change;
 use super::withdrawal::Undo;
-use super::{Limits, reasons};
+use super::{Limits, reasons, schema};
 use crate::notification::TargetName;
 
 /// The most commands in one transaction: at some 50 µs each (benches/queue.rs), the last one waits 13 ms for those before it.
@@ -41,6 +41,9 @@ const WORTH_MINUTES: Duration = Duration::from_secs(10 * 60);
 /// A worker that has entries looks at them every few seconds; a target at which none has looked for so many sweeps has none.
 const ORPHANED_AFTER: u64 = 10;
 
+/// How often the file is told the time, while anything is written. What has passed since then is known from the machine.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
 /// Free pages given back to the disk per sweep: 16 MB, some ten milliseconds.
 const PAGES_GIVEN_BACK: u32 = 4_096;
 
@@ -57,6 +60,8 @@ pub(super) struct Writer {
     pub clock: Arc<Steady>,
     /// `PRAGMA data_version` when the entries were last counted: it changes when another process has written.
     pub counted_at: Option<i64>,
+    /// When the file was last told the time, since the Unix epoch; `None` before the first.
+    pub noted_at: Option<Duration>,
     /// Since the Unix epoch.
     pub next_sweep: Duration,
     pub shares: Shares,
@@ -66,24 +71,27 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// What a relay finds when it starts: nobody holds a lease, and what was to be told still is.
-    pub(super) fn prepare(&mut self) -> rusqlite::Result<()> {
+    /// What a relay finds when it starts: nobody holds a lease, and what was to be told still is. `unsure` is the wall time, since
+    /// the Unix epoch, if it is not known how much time has passed since the last process.
+    pub(super) fn prepare(&mut self, unsure: Option<Duration>) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
             "DELETE FROM entries WHERE state = 'leased' AND superseded = 1;
              UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'leased';",
         )?;
-        // Accepted after now: the clock was ahead then, or is behind now. What is due is not known any more, so all of it is; and
-        // what is worth minutes only is over, the sooner the better.
-        let now = millis(self.clock.now());
-        transaction.execute(
-            "UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'waiting' AND accepted_at > ?1",
-            [now],
-        )?;
-        transaction.execute(
-            "UPDATE entries SET expires_at = ?1 WHERE accepted_at > ?1 AND expires_at - accepted_at <= ?2",
-            [now, millis(WORTH_MINUTES)],
-        )?;
+        if let Some(wall) = unsure {
+            // Accepted after now: the clock was ahead then, or is behind now. What is due is not known any more, so all of it is;
+            // and what is worth minutes only is over, the sooner the better.
+            transaction.execute(
+                "UPDATE entries SET state = 'ready', wake_at = NULL WHERE state = 'waiting' AND accepted_at > ?1",
+                [millis(wall)],
+            )?;
+            transaction.execute(
+                "UPDATE entries SET expires_at = ?1 WHERE accepted_at > ?1 AND expires_at - accepted_at <= ?2",
+                [millis(wall), millis(WORTH_MINUTES)],
+            )?;
+        }
+        schema::note_moment(&transaction, &self.clock.moment())?;
         {
             let mut statement =
                 transaction.prepare("SELECT device_key, reason FROM late_verdicts ORDER BY at LIMIT ?1")?;
@@ -237,6 +245,13 @@ impl Writer {
         };
         work(&mut changes)?;
         changes.trim()?;
+        // One row more in a transaction that has to be synced anyway, and not in each.
+        let time = self.clock.now();
+        let is_due = self.noted_at.is_none_or(|at| time.saturating_sub(at) >= NOTE_EVERY);
+        let notes = is_due && transaction.total_changes() != before;
+        if notes {
+            schema::note_moment(&transaction, &self.clock.moment())?;
+        }
         let effects = changes.effects;
         let oldest: Vec<_> = effects
             .tallies
@@ -244,6 +259,9 @@ impl Writer {
             .map(|target| Ok((target.clone(), oldest(&transaction, target)?)))
             .collect::<rusqlite::Result<_>>()?;
         transaction.commit()?;
+        if notes {
+            self.noted_at = Some(time);
+        }
         if self.connection.total_changes() != before {
             self.shared.commits.fetch_add(1, Ordering::Relaxed);
         }
