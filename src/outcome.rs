@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// never a provider's free text.
 pub type Reason = &'static str;
 
+/// No answer in time.
+pub const TIMEOUT: Reason = "timeout";
+
 /// How one attempt went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -147,6 +150,11 @@ impl Verdict {
             | Self::TargetBroken { reason }
             | Self::Rejected { reason } => Some(reason),
         }
+    }
+
+    /// Whether it was sent and there was no answer in time: the provider may be slow.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Retry { reason: TIMEOUT, unprocessed: false, .. })
     }
 
     /// For metrics and logs.

@@ -9,6 +9,7 @@
 mod attempts;
 mod health;
 pub mod memory;
+mod patience;
 mod removals;
 mod room;
 mod target;

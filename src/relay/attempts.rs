@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::patience;
 use super::room::Turn;
 use super::target::Target;
 use super::{Relay, Remembered};
@@ -127,6 +128,8 @@ impl Relay {
     ) -> Run {
         let started = self.clock.now();
         let mut tried = Tried { attempts: 0, credential_renewed: false, elapsed: Duration::ZERO };
+        // Each doubles the time that the next attempt gets.
+        let mut timeouts = 0_u32;
         // One that has waited here goes on with it.
         let mut turn = None;
         loop {
@@ -164,15 +167,17 @@ impl Relay {
                 tried.elapsed = self.clock.now() - started;
                 continue;
             }
-            let timeout = self.limits.attempt_timeout.min(deadline.saturating_sub(tried.elapsed));
+            let left = deadline.saturating_sub(tried.elapsed);
+            let patience = patience::direct(&self.limits, timeouts, left);
             let began = started + tried.elapsed;
             // One that may wait on disk need not wait for a connection. Where there is no queue it has pauses for that, and its
             // caller gets on when the way out refuses again and again.
             let no_way = if may_wait || self.queue.is_none() { NoWay::GiveUp } else { NoWay::Wait };
-            let attempt = sender.attempt(prepared, timeout, no_way).await;
+            let attempt = sender.attempt(prepared, patience, no_way).await;
             let ended = self.clock.now();
             let attempt_took = ended.saturating_duration_since(began);
             tried.attempts += 1;
+            timeouts += u32::from(attempt.verdict.is_timeout());
             tried.elapsed = ended - started;
             target.metrics.attempt(&attempt.verdict, attempt_took);
             if let Some(span) = &subject.span {

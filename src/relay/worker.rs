@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Relay;
+use super::patience;
 use super::target::Target;
 use super::waiting::subject_of;
 use crate::delivery::breaker::{Pass, Position, Probe};
@@ -49,9 +50,6 @@ const MANY_DROPPED: usize = 250;
 
 /// How many leases in a row only drop, while a target is left alone: at least 5,000 entries, and pushes come in between.
 const MOST_DROPS: u32 = 10;
-
-/// The shortest time that one attempt gets: Google asks for at least 10 s, and nobody waits.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a lease is longer than the two attempts that it may take (the second with a new credential): for the disk.
 const LEASE_MARGIN: Duration = Duration::from_secs(20);
@@ -224,7 +222,7 @@ impl Relay {
 
     /// Until when what is leased now is.
     fn leased_until(&self, queue: &Queue) -> Duration {
-        queue.now() + self.queued_timeout() * 2 + LEASE_MARGIN
+        queue.now() + patience::longest(&self.limits) * 2 + LEASE_MARGIN
     }
 
     /// What a lease found to be of no more use.
@@ -237,11 +235,6 @@ impl Relay {
             self.expired(target, expired);
         }
         self.superseded(&lease.superseded);
-    }
-
-    /// One attempt at a queued entry may take this long.
-    fn queued_timeout(&self) -> Duration {
-        self.limits.attempt_timeout.max(LEAST_TIMEOUT)
     }
 
     /// A bug of ours must not take the loop with it, nor be met again and again.
@@ -277,7 +270,8 @@ impl Relay {
         let transport = transport(target, &entry.notification);
         let attempt = loop {
             let started = self.clock.now();
-            let attempt = sender.attempt(&prepared, self.queued_timeout(), NoWay::GiveUp).await;
+            let attempt =
+                sender.attempt(&prepared, patience::queued(&self.limits, tried.attempts), NoWay::GiveUp).await;
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);

@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
 use crate::outcome::{Attempt, Verdict};
 pub use proof::Proof;
-pub use transport::NoWay;
 pub(crate) use transport::{ConnectError, Greeting, SecureError, Secured, Target as Way, Trouble, Unacceptable};
+pub use transport::{NoWay, Patience};
 
 /// One configured target: an app at a provider.
 #[derive(Clone, Debug)]
@@ -194,16 +194,14 @@ impl Sender {
         }
     }
 
-    /// Makes one attempt and says what came of it, within `timeout` (everything included: waiting for a stream,
-    /// connecting, a provider token).
+    /// Makes one attempt and says what came of it.
     ///
     /// # Panics
     /// If `prepared` was built by another kind of sender.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration, no_way: NoWay) -> Attempt {
+    pub async fn attempt(&self, prepared: &Prepared, patience: Patience, no_way: NoWay) -> Attempt {
         match (self, prepared) {
-            (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, timeout, no_way).await,
-            // Its client gives up by itself when there is no connection to be had.
-            (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, timeout).await,
+            (Self::Apns(apns), Prepared::Apns(prepared)) => apns.attempt(prepared, patience, no_way).await,
+            (Self::Fcm(fcm), Prepared::Fcm(prepared)) => fcm.attempt(prepared, patience, no_way).await,
             _ => unreachable!("a notification is attempted by the sender that prepared it"),
         }
     }
@@ -217,11 +215,13 @@ impl Sender {
             Self::Apns(apns) => Prepared::Apns(apns.prepare_for_nobody()),
             Self::Fcm(_) => Prepared::Fcm(fcm::Fcm::prepare_for_nobody()),
         };
+        // Google's access token cannot be asked for without a way, either: there is nothing to wait for.
+        let no_way = if matches!(self, Self::Fcm(_)) { NoWay::GiveUp } else { NoWay::Wait };
         let deadline = Instant::now() + timeout;
-        let mut verdict = self.attempt(&prepared, timeout, NoWay::Wait).await.verdict;
+        let mut verdict = self.attempt(&prepared, Patience::of(timeout), no_way).await.verdict;
         if matches!(verdict, Verdict::NewCredential { .. }) {
             let left = deadline.saturating_duration_since(Instant::now());
-            verdict = self.attempt(&prepared, left, NoWay::Wait).await.verdict;
+            verdict = self.attempt(&prepared, Patience::of(left), no_way).await.verdict;
         }
         Proof::of(&verdict)
     }

@@ -104,8 +104,8 @@ async fn without_a_queue_the_answer_is_what_the_provider_said() {
 async fn a_target_in_trouble_does_not_hold_up_another() {
     let stand = Stand::planned(Plan {
         apple_names: &["apple_other"],
-        // Each attempt that hangs ends after 200 ms of real time, and after 10 s from the queue.
-        tables: "[delivery]\nattempt_timeout = \"200ms\"\nfirst_pause = \"1ms\"".into(),
+        // What hangs is waited for a second of real time, and 10 s from the queue.
+        tables: "[delivery]\nattempt_timeout = \"200ms\"\ndeadline = \"1s\"\nfirst_pause = \"1ms\"".into(),
         ..Plan::default()
     })
     .await;

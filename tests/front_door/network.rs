@@ -43,63 +43,83 @@ async fn a_forward_proxy_that_refuses_the_credentials_is_named_as_the_cause() {
     assert!(proxy.refused() > 0);
 }
 
+const BOTH: [Provider; 2] = [Provider::Apns, Provider::Fcm];
+
+fn token(provider: Provider, phone: u32) -> String {
+    if provider == Provider::Apns { apple_token(phone) } else { format!("android-{phone}") }
+}
+
+fn push(provider: Provider, phone: u32) -> Push {
+    let token = token(provider, phone);
+    if provider == Provider::Apns { Push::apple(&token) } else { Push::android(&token) }
+}
+
 /// Posts that many pushes at once and expects an OK for each.
-async fn burst(scene: &Scene, phones: std::ops::Range<u32>) {
-    let pushes: Vec<_> = phones.map(|phone| Push::apple(&apple_token(phone))).collect();
+async fn burst(scene: &Scene, provider: Provider, phones: std::ops::Range<u32>) {
+    let pushes: Vec<_> = phones.map(|phone| push(provider, phone)).collect();
     for answer in join_all(pushes.iter().map(|push| scene.post(push))).await {
         answer.expect_ok();
     }
 }
 
 /// Every phone got exactly one push.
-fn expect_one_each(scene: &Scene, phones: std::ops::Range<u32>) {
+fn expect_one_each(scene: &Scene, provider: Provider, phones: std::ops::Range<u32>) {
     for phone in phones {
-        let got = scene.simulator.ledger().accepted_for(&apple_token(phone));
-        assert_eq!(got.len(), 1, "phone {phone}");
+        let got = scene.simulator.ledger().accepted_for(&token(provider, phone));
+        assert_eq!(got.len(), 1, "phone {phone} of {provider:?}");
     }
     assert!(scene.simulator.ledger().violations().is_empty(), "{:?}", scene.simulator.ledger().violations());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cold_burst_respects_the_one_stream_of_a_fresh_connection_and_loses_nothing() {
+async fn a_cold_burst_respects_the_streams_of_a_fresh_connection_and_loses_nothing() {
     let scene = Scene::usual().await;
-    burst(&scene, 0..300).await;
-    expect_one_each(&scene, 0..300);
+    for provider in BOTH {
+        burst(&scene, provider, 0..300).await;
+        expect_one_each(&scene, provider, 0..300);
+    }
     assert_eq!(scene.simulator.ledger().counts().refused, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn goaway_in_mid_flight_neither_loses_nor_doubles_a_push() {
-    for kind in [GoAway::Before, GoAway::After, GoAway::Graceful] {
-        let scene = Scene::usual().await;
-        // Three of them, in the midst of the burst.
-        for after in [40, 90, 160] {
-            let fault = Fault::new(Action::GoAway(kind)).on(Provider::Apns).after(after).times(1);
-            scene.simulator.faults().add(fault).unwrap();
+    for provider in BOTH {
+        for kind in [GoAway::Before, GoAway::After, GoAway::Graceful] {
+            let scene = Scene::usual().await;
+            // Three of them, in the midst of the burst.
+            for after in [40, 90, 160] {
+                let fault = Fault::new(Action::GoAway(kind)).on(provider).after(after).times(1);
+                scene.simulator.faults().add(fault).unwrap();
+            }
+            burst(&scene, provider, 0..300).await;
+            expect_one_each(&scene, provider, 0..300);
+            assert_eq!(scene.simulator.ledger().counts().repeats, 0, "{provider:?} {kind:?}");
         }
-        burst(&scene, 0..300).await;
-        expect_one_each(&scene, 0..300);
-        assert_eq!(scene.simulator.ledger().counts().repeats, 0, "{kind:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_streams_go_elsewhere_at_once() {
     let scene = Scene::usual().await;
-    let fault = Fault::new(Action::Reset(Reset::Refused)).on(Provider::Apns).after(10).times(8);
-    scene.simulator.faults().add(fault).unwrap();
-    burst(&scene, 0..100).await;
-    expect_one_each(&scene, 0..100);
+    for provider in BOTH {
+        let fault = Fault::new(Action::Reset(Reset::Refused)).on(provider).after(10).times(8);
+        scene.simulator.faults().add(fault).unwrap();
+        burst(&scene, provider, 0..100).await;
+        expect_one_each(&scene, provider, 0..100);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_in_mid_flight_costs_no_push() {
     let scene = Scene::usual().await;
-    let fault = Fault::new(Action::Reset(Reset::Connection)).on(Provider::Apns).after(20).times(1);
-    scene.simulator.faults().add(fault).unwrap();
-    burst(&scene, 0..100).await;
-    for phone in 0..100 {
-        assert!(!scene.simulator.ledger().accepted_for(&apple_token(phone)).is_empty(), "phone {phone}");
+    for provider in BOTH {
+        let fault = Fault::new(Action::Reset(Reset::Connection)).on(provider).after(20).times(1);
+        scene.simulator.faults().add(fault).unwrap();
+        burst(&scene, provider, 0..100).await;
+        for phone in 0..100 {
+            let got = scene.simulator.ledger().accepted_for(&token(provider, phone));
+            assert!(!got.is_empty(), "phone {phone} of {provider:?}");
+        }
     }
 }
 
@@ -116,14 +136,55 @@ async fn a_push_whose_answer_was_lost_is_repeated_under_the_same_apns_id() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_is_given_up_after_the_attempt_timeout_and_tried_again() {
+async fn a_stream_that_stalls_on_a_connection_that_is_well_is_waited_for_as_long_as_the_caller_waits() {
+    let delivery = "[delivery]\nattempt_timeout = \"200ms\"\ndeadline = \"1s\"\nfirst_pause = \"1ms\"";
+    let scene = Scene::new(Plan { tables: delivery.into(), ..Plan::default() }).await;
+    let begun = std::time::Instant::now();
+    scene.simulator.faults().add(Fault::new(Action::Stall(Stall::Stream)).times(1)).unwrap();
+    scene.post(&Push::apple(&apple_token(1))).await.expect_fail(200, "timeout");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+    scene.post(&Push::apple(&apple_token(2))).await.expect_ok();
+    let counts = scene.simulator.ledger().counts();
+    assert_eq!((counts.accepted, counts.repeats), (1, 0));
+}
+
+/// Slower than an attempt may take to be sent, and quick enough for the caller.
+#[tokio::test]
+async fn a_provider_that_is_slow_but_there_wakes_each_phone_once_and_its_late_answer_counts() {
     let delivery = "[delivery]\nattempt_timeout = \"200ms\"\nfirst_pause = \"1ms\"";
     let scene = Scene::new(Plan { tables: delivery.into(), ..Plan::default() }).await;
-    scene.simulator.faults().add(Fault::new(Action::Stall(Stall::Stream)).on(Provider::Apns).times(1)).unwrap();
+    // What goes before it connects and fetches a token.
     scene.post(&Push::apple(&apple_token(1))).await.expect_ok();
-    scene.simulator.faults().add(Fault::new(Action::Stall(Stall::Stream)).on(Provider::Apns).times(3)).unwrap();
-    scene.post(&Push::apple(&apple_token(2))).await.expect_fail(200, "timeout");
-    scene.post(&Push::apple(&apple_token(3))).await.expect_ok();
+    scene.post(&Push::android("android-1")).await.expect_ok();
+    let slow = Action::Latency(std::time::Duration::from_millis(1_000));
+    for provider in BOTH {
+        scene.simulator.faults().add(Fault::new(slow.clone()).on(provider).times(3)).unwrap();
+    }
+    let (apple, android) = (Push::apple(&apple_token(2)), Push::android("android-2"));
+    let (at_apple, at_google) = tokio::join!(scene.post(&apple), scene.post(&android));
+    at_apple.expect_ok();
+    at_google.expect_ok();
+    let counts = scene.simulator.ledger().counts();
+    assert_eq!((counts.accepted, counts.repeats), (4, 0));
+    scene.expect_metric(r#"pushrelay_breaker_state{target="apple_rn"}"#, 0.0).await;
+}
+
+#[tokio::test]
+async fn connections_that_swallow_requests_are_left_at_google_as_at_apple() {
+    let scene =
+        Scene::new(Plan { apple: "connections = 1".into(), android: "connections = 1".into(), ..Plan::default() })
+            .await;
+    for provider in BOTH {
+        for phone in 0..4 {
+            scene.post(&push(provider, phone)).await.expect_ok();
+        }
+        scene.simulator.faults().add(Fault::new(Action::Stall(Stall::Connection)).on(provider).times(1)).unwrap();
+    }
+    let pushes: Vec<_> = BOTH.iter().flat_map(|one| (100..116).map(|phone| push(*one, phone))).collect();
+    for answer in join_all(pushes.iter().map(|push| scene.post(push))).await {
+        answer.expect_ok();
+    }
+    assert_eq!(scene.simulator.ledger().counts().repeats, 0);
 }
 
 #[tokio::test]

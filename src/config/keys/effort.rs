@@ -23,7 +23,13 @@ pub(in crate::config) static DELIVERY: Group = Group {
             "From admission to answer, everything included. Mattermost waits 30 s, so the answer must leave before.",
         ),
         // Three attempts and the pauses between the first two fit into the deadline.
-        key("attempt_timeout", Kind::Duration(100, 600_000), Default("8s"), "One attempt, connecting included."),
+        key(
+            "attempt_timeout",
+            Kind::Duration(100, 600_000),
+            Default("8s"),
+            "One attempt until it is sent, connecting included. Once sent, it is waited for while its \
+             connection answers PINGs, up to the deadline.",
+        ),
         key(
             "max_attempts",
             Kind::Count(1, 10),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-use super::transport::{NoWay, Pool, Response, Target, Tuning};
+use super::transport::{NoWay, Patience, Pool, Response, Target, Tuning};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, DeviceToken, Notification};
@@ -151,8 +152,8 @@ impl Apns {
         Prepared(prepared.map_err(|_too_long| TOKEN_TOO_LONG))
     }
 
-    /// Makes one attempt, within `timeout` for everything. What Apple certainly has not looked at is repeated within it.
-    pub async fn attempt(&self, prepared: &Prepared, timeout: Duration, no_way: NoWay) -> Attempt {
+    /// Makes one attempt. What Apple certainly has not looked at is repeated within it.
+    pub async fn attempt(&self, prepared: &Prepared, patience: Patience, no_way: NoWay) -> Attempt {
         let prepared = match &prepared.0 {
             Ok(prepared) => prepared,
             Err(reason) => return Attempt::unanswered(Verdict::Rejected { reason }),
@@ -161,16 +162,21 @@ impl Apns {
             Ok(token) => token,
             Err(reason) => return Attempt::unanswered(Verdict::TargetBroken { reason }),
         };
-        let (deadline, started) = (Instant::now() + timeout, self.clock.now());
+        let started = self.clock.now();
         let id = Some(ProviderId::Apns(prepared.id));
         let head = || prepared.head(token.as_deref().map(ProviderToken::header));
-        match self.pool.request(head, &prepared.body, deadline, no_way).await {
-            Ok(response) => Attempt::answered(self.judge(&response, token.as_ref(), started)).under(id),
-            Err(error) => {
-                let (reason, unprocessed) = (error.reason.as_str(), error.unprocessed);
-                Attempt::unanswered(Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed }).under(id)
-            }
-        }
+        let (reason, unprocessed) = match self.pool.request(head, &prepared.body, patience, no_way).await {
+            Ok(Response { status, headers, body }) => match body {
+                Ok(body) => {
+                    return Attempt::answered(self.judge(status, &headers, &body, token.as_ref(), started)).under(id);
+                }
+                // A 200 is Apple's word, whatever happens to what follows it. Of anything else the body decides.
+                Err(_) if status == StatusCode::OK => return Attempt::answered(Verdict::Delivered).under(id),
+                Err(trouble) => (trouble.as_str(), false),
+            },
+            Err(error) => (error.reason.as_str(), error.unprocessed),
+        };
+        Attempt::unanswered(Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed }).under(id)
     }
 
     /// The token to send, or `None` if the connection is the proof.
@@ -184,13 +190,18 @@ impl Apns {
         }
     }
 
-    fn judge(&self, response: &Response, token: Option<&Arc<ProviderToken>>, started: Instant) -> Verdict {
-        let reason = verdict::reason_of(&response.body);
-        let after = response
-            .headers
-            .get(RETRY_AFTER)
-            .and_then(|value| verdict::retry_after(value.as_bytes(), self.clock.unix()));
-        let verdict = verdict::classify(response.status.as_u16(), &reason, after);
+    fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &Bytes,
+        token: Option<&Arc<ProviderToken>>,
+        started: Instant,
+    ) -> Verdict {
+        let reason = verdict::reason_of(body);
+        let after =
+            headers.get(RETRY_AFTER).and_then(|value| verdict::retry_after(value.as_bytes(), self.clock.unix()));
+        let verdict = verdict::classify(status.as_u16(), &reason, after);
         let Verdict::NewCredential { reason } = verdict else { return verdict };
         match (&self.identity, token) {
             (Identity::Tokens(tokens), Some(token)) if tokens.refused(token, started) == Refusal::TryAgain => {

@@ -112,7 +112,10 @@ async fn a_push_is_delivered_with_a_provider_token_and_repeated_under_the_same_i
     let prepared = apns.prepare(&notification("00fc13ad"), None);
     let after = Some(Duration::from_secs(7));
     let busy = Verdict::Retry { reason: "ServiceUnavailable", after, scope: Scope::Target, unprocessed: false };
-    let attempts = [apns.attempt(&prepared, LONG, NoWay::Wait).await, apns.attempt(&prepared, LONG, NoWay::Wait).await];
+    let attempts = [
+        apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await,
+        apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await,
+    ];
     assert_eq!([&attempts[0].verdict, &attempts[1].verdict], [&busy, &Verdict::Delivered]);
     let (path, first) = server.requests.recv().await.unwrap();
     let (_, second) = server.requests.recv().await.unwrap();
@@ -194,7 +197,7 @@ async fn an_answer_becomes_its_verdict() {
         Verdict::Rejected { reason: "PayloadTooLarge" },
         Verdict::Rejected { reason: "other_4xx" },
     ] {
-        assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, expected);
+        assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, expected);
     }
 }
 
@@ -204,15 +207,15 @@ async fn an_expired_provider_token_is_replaced_and_a_fresh_one_that_is_refused_b
     let clock = Clock::manual(1_700_000_000);
     let apns = apns(&server, signing_key(), &clock);
     let prepared = apns.prepare(&notification("ab"), None);
-    assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, Verdict::Delivered);
+    assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, Verdict::Delivered);
     clock.advance(Duration::from_secs(30 * 60));
     let expired = Verdict::NewCredential { reason: "ExpiredProviderToken" };
-    assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, expired);
+    assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, expired);
     clock.advance(Duration::from_secs(1));
-    assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, expired);
+    assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, expired);
     clock.advance(Duration::from_secs(1));
     let broken = Verdict::TargetBroken { reason: "ExpiredProviderToken" };
-    assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, broken);
+    assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, broken);
     let mut tokens = Vec::new();
     for _ in 0..4 {
         tokens.push(server.requests.recv().await.unwrap().1["authorization"].clone());
@@ -241,7 +244,7 @@ async fn a_certificate_proves_itself_in_tls_and_sends_no_token() {
     assert_eq!(apns.credential_problem(), None);
     assert_eq!(apns.credential_expires_at(), Some(4_733_510_400));
     assert_eq!(
-        apns.attempt(&apns.prepare(&notification("ab"), None), LONG, NoWay::Wait).await.verdict,
+        apns.attempt(&apns.prepare(&notification("ab"), None), Patience::of(LONG), NoWay::Wait).await.verdict,
         Verdict::Delivered
     );
     assert!(!server.requests.recv().await.unwrap().1.contains_key("authorization"));
@@ -253,7 +256,7 @@ async fn an_expired_certificate_breaks_the_target_without_asking_apple() {
     let mut server = server(&[(200, "")], Some(authority)).await;
     let apns = apns(&server, credential, &Clock::manual(4_733_510_401));
     assert!(apns.credential_problem().unwrap().contains("2120-01-01"));
-    let verdict = apns.attempt(&apns.prepare(&notification("ab"), None), LONG, NoWay::Wait).await.verdict;
+    let verdict = apns.attempt(&apns.prepare(&notification("ab"), None), Patience::of(LONG), NoWay::Wait).await.verdict;
     assert_eq!(verdict, Verdict::TargetBroken { reason: "certificate_out_of_date" });
     assert!(server.requests.try_recv().is_err());
 }
@@ -264,7 +267,7 @@ async fn a_token_too_long_to_be_one_fails_and_is_not_removed() {
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
     let prepared = apns.prepare(&notification(&"a".repeat(1_025)), None);
     assert_eq!(
-        apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict,
+        apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict,
         Verdict::Rejected { reason: "token_too_long" }
     );
     assert!(server.requests.try_recv().is_err());
@@ -309,7 +312,7 @@ async fn a_debug_print_shows_no_secret() {
     let server = server(&[(200, "")], None).await;
     let apns = apns(&server, signing_key(), &Clock::manual(1_700_000_000));
     let prepared = apns.prepare(&notification("canary"), None);
-    assert_eq!(apns.attempt(&prepared, LONG, NoWay::Wait).await.verdict, Verdict::Delivered);
+    assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, Verdict::Delivered);
     let printed = format!("{apns:?} {prepared:?}");
     assert!(!printed.contains("canary") && !printed.contains("bearer") && !printed.contains("eyJ"), "{printed}");
     assert!(printed.contains("com.example.app"), "{printed}");

@@ -1,20 +1,24 @@
-//! HTTP connections to Google: one [`Peer`] for sending, one for access tokens. Posts a body, hands the answer back,
-//! and says in fixed words why none came. Knows no payload, no token and no verdict.
+//! The way to Google: one [`Peer`] for sending, one for access tokens. Posts a body, hands the answer back, and says in fixed
+//! words why none came. Knows no payload, no token and no verdict.
+//!
+//! HTTP/2 goes over the transport that Apple's side has, too. Where somebody in between speaks nothing newer than HTTP/1.1, and
+//! without TLS (a stand-in on this machine), `reqwest` takes its place.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
-use reqwest::{Client, Request, Response, redirect};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use reqwest::{Client, redirect};
 use rustls::ClientConfig;
+use tokio::time::timeout;
 use url::Url;
 
-use super::trouble::Trouble;
+use super::trouble;
 use crate::sender::network::{NetworkSettings, Proxy, TlsSetupError, UnusableProxy};
+use crate::sender::transport::{NoWay, Patience, Pool, Response, Target, TransportError, Trouble, Tuning};
 
-/// How often an open connection is tried with a PING, so that one that a firewall has forgotten is noticed before a
-/// push is lost on it. Well below the few minutes after which firewalls commonly forget.
+/// How often an open connection is tried with a PING, where a middlebox of HTTP/1.1 gave way to HTTP/2.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long the answer to a PING may take before the connection counts as dead.
@@ -26,7 +30,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// The most HTTP/1.1 connections kept without a request. Only met where HTTP/2 is not spoken.
 const IDLE_HTTP1_CONNECTIONS: usize = 32;
 
-/// The most bytes read of an answer. FCM's are below 2 KiB, and only errors are looked at.
+/// The most bytes read of an answer over HTTP/1.1. FCM's are below 2 KiB.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
 const USER_AGENT: &str = concat!("pushrelay/", env!("CARGO_PKG_VERSION"));
@@ -34,17 +38,13 @@ const USER_AGENT: &str = concat!("pushrelay/", env!("CARGO_PKG_VERSION"));
 /// One address that is posted to, and the connections that lead there.
 pub(super) struct Peer {
     url: Url,
-    /// One connection each, used in turn: a connection carries no more requests at once than Google allows (about a
-    /// hundred), and waiting for a free one would cost time. They open a connection knowing that it will speak HTTP/2,
-    /// so that a burst on a cold start opens one connection each, not one per push.
-    http2: Box<[Client]>,
-    next: AtomicUsize,
-    /// Lets the other side choose the HTTP version: for the few posts of a token peer, and for networks whose
-    /// middlebox opens TLS and speaks nothing newer than HTTP/1.1.
+    uri: Uri,
+    /// `None` without TLS: there is no way to agree on HTTP/2 then.
+    http2: Option<Pool>,
+    /// Lets the other side choose the HTTP version: for networks whose middlebox opens TLS and speaks nothing newer than
+    /// HTTP/1.1.
     negotiating: Client,
-    /// An answer has come in HTTP/2.
-    http2_proved: AtomicBool,
-    /// To be settled by negotiation: HTTP/2 was declined, or broke off before there was ever an answer.
+    /// HTTP/2 was declined, and has not been chosen since.
     http2_missing: AtomicBool,
     proxied: bool,
 }
@@ -56,6 +56,8 @@ pub(super) enum PeerError {
     Tls(#[from] TlsSetupError),
     #[error(transparent)]
     Environment(#[from] UnusableProxy),
+    #[error("{0}")]
+    Address(String),
     #[error("the proxy's address (`http://host:port`) or its credentials cannot be used")]
     Proxy,
     /// The builder's own words could quote an address, so they are not passed on.
@@ -64,88 +66,111 @@ pub(super) enum PeerError {
 }
 
 impl Peer {
-    /// `connections` HTTP/2 connections to `url`; with 0, the other side chooses the version. Opens none yet.
+    /// At most that many HTTP/2 connections to `url`. Opens none yet.
     pub(super) fn new(
         url: Url,
         network: &NetworkSettings,
         tls: &ClientConfig,
         connections: usize,
     ) -> Result<Self, PeerError> {
-        // Without TLS there is no way to agree on HTTP/2, and only loopback is reached like that: no proxy either.
+        let address = |error: &dyn std::fmt::Display| PeerError::Address(error.to_string());
+        let uri = url.as_str().parse().map_err(|error: http::uri::InvalidUri| address(&error))?;
+        // Without TLS only loopback is reached: no proxy either.
         let encrypted = url.scheme() == "https";
         let proxy = if encrypted { network.proxy.for_url(&url)? } else { None };
-        let build = |http2| client(network.connect_timeout, tls, proxy.as_ref(), http2);
-        let connections = if encrypted { connections } else { 0 };
-        Ok(Self {
-            http2: (0..connections).map(|_| build(true)).collect::<Result<_, _>>()?,
-            next: AtomicUsize::new(0),
-            negotiating: build(false)?,
-            http2_proved: AtomicBool::new(false),
-            http2_missing: AtomicBool::new(false),
-            proxied: proxy.is_some(),
-            url,
-        })
+        let negotiating = client(network.connect_timeout, tls, proxy.as_ref())?;
+        let proxied = proxy.is_some();
+        let http2 = if encrypted {
+            let target = Target::new(&url, proxy, tls.clone(), network.connect_timeout);
+            let target = target.map_err(|error| address(&error))?;
+            Some(Pool::new(target, Tuning::with_connections(connections)))
+        } else {
+            None
+        };
+        Ok(Self { url, uri, http2, negotiating, http2_missing: AtomicBool::new(false), proxied })
     }
 
-    /// Posts once and waits for the head of the answer. Nothing bounds the wait but the caller.
-    pub(super) async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
-        let mut request = Request::new(Method::POST, self.url.clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(body.into());
-        match self.client().execute(request).await {
-            Ok(response) => {
-                self.learn(response.version() == Version::HTTP_2);
-                Ok(response)
-            }
-            Err(error) => {
-                let trouble = Trouble::of(&error, self.proxied);
-                let unproved = !self.http2_proved.load(Ordering::Relaxed);
-                if trouble == Trouble::Http2Missing || (trouble == Trouble::Broken && unproved) {
+    /// Posts once and brings the answer. What the other side certainly has not looked at is repeated within it.
+    pub(super) async fn post(
+        &self,
+        authorization: Option<&HeaderValue>,
+        content_type: &'static str,
+        body: &Bytes,
+        patience: Patience,
+        no_way: NoWay,
+    ) -> Result<Response, TransportError> {
+        if let Some(pool) = &self.http2
+            && !self.http2_missing.load(Ordering::Relaxed)
+        {
+            let head = || self.head(authorization, content_type, body.len());
+            match pool.request(head, body, patience, no_way).await {
+                Err(TransportError { reason: Trouble::NoHttp2, .. }) => {
                     self.http2_missing.store(true, Ordering::Relaxed);
+                    tracing::warn!(peer = self.url.host_str(), "no HTTP/2 on the way to Google: HTTP/1.1 from now on");
                 }
-                Err(trouble)
+                answered => return answered,
             }
         }
+        let mut request = reqwest::Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = headers(authorization, content_type);
+        *request.body_mut() = Some(body.clone().into());
+        // Boxed: no push takes this way where there is HTTP/2, and each in flight would hold the room for it.
+        let asked = Box::pin(timeout(patience.to_send, self.ask(request)));
+        asked.await.unwrap_or(Err(TransportError { reason: Trouble::Timeout, unprocessed: false }))
     }
 
-    /// An answer in HTTP/2 ends negotiating. Written only on a change: the flags are read by every send.
-    fn learn(&self, http2: bool) {
-        if http2 && (!self.http2_proved.load(Ordering::Relaxed) || self.http2_missing.load(Ordering::Relaxed)) {
-            self.http2_proved.store(true, Ordering::Relaxed);
+    fn head(&self, authorization: Option<&HeaderValue>, content_type: &'static str, length: usize) -> Request<()> {
+        let mut headers = headers(authorization, content_type);
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    async fn ask(&self, request: reqwest::Request) -> Result<Response, TransportError> {
+        let mut response = self.negotiating.execute(request).await.map_err(|error| {
+            let reason = trouble::of(&error, self.proxied);
+            TransportError { reason, unprocessed: trouble::is_unprocessed(reason) }
+        })?;
+        if response.version() == Version::HTTP_2 {
             self.http2_missing.store(false, Ordering::Relaxed);
         }
-    }
-
-    fn client(&self) -> &Client {
-        if self.http2.is_empty() || self.http2_missing.load(Ordering::Relaxed) {
-            return &self.negotiating;
-        }
-        &self.http2[self.next.fetch_add(1, Ordering::Relaxed) % self.http2.len()]
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let body = read_body(&mut response).await;
+        Ok(Response { status, headers, body })
     }
 }
 
+fn headers(authorization: Option<&HeaderValue>, content_type: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers
+}
+
 /// Reads an answer's body; of one that is too long, the beginning.
-pub(super) async fn read_body(response: &mut Response) -> Result<Vec<u8>, Trouble> {
+async fn read_body(response: &mut reqwest::Response) -> Result<Bytes, Trouble> {
     let mut body = Vec::new();
     while body.len() < ANSWER_LIMIT {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_LIMIT - body.len())]),
             Ok(None) => break,
-            Err(error) => return Err(Trouble::of(&error, false)),
+            Err(error) => return Err(trouble::of(&error, false)),
         }
     }
-    Ok(body)
+    Ok(body.into())
 }
 
-fn client(
-    connect_timeout: Duration,
-    tls: &ClientConfig,
-    proxy: Option<&Proxy>,
-    http2: bool,
-) -> Result<Client, PeerError> {
+fn client(connect_timeout: Duration, tls: &ClientConfig, proxy: Option<&Proxy>) -> Result<Client, PeerError> {
     let mut tls = tls.clone();
     // The client takes a finished configuration as it is: what to offer is ours to say.
-    tls.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { vec![b"h2".to_vec(), b"http/1.1".to_vec()] };
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)
@@ -158,9 +183,6 @@ fn client(
         .http2_keep_alive_while_idle(true)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_HTTP1_CONNECTIONS);
-    if http2 {
-        builder = builder.http2_prior_knowledge();
-    }
     if let Some(proxy) = proxy {
         let mut way = reqwest::Proxy::all(proxy.address.clone()).map_err(|_| PeerError::Proxy)?;
         if let Some(authorization) = &proxy.authorization {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::trouble::Trouble;
+use super::trouble::token_reason;
 use crate::outcome::{Reason, Scope, Verdict};
+use crate::sender::transport::Trouble;
 
 /// How long a token is used that came without `expires_in`. Google always says (an hour, less a second).
 const ASSUMED_LIFE: Duration = Duration::from_mins(5);
@@ -47,7 +48,7 @@ impl Failure {
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
-        Self::passing(trouble.token_reason(), None)
+        Self::passing(token_reason(trouble), None)
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -28,7 +28,7 @@ pub use account::{ServiceAccount, ServiceAccountError};
 
 use self::client::{Peer, PeerError};
 use self::oauth::{AccessToken, AccessTokens};
-use self::trouble::Trouble;
+use super::transport::{NoWay, Patience, Response, Trouble};
 use super::{SetupError, TargetSettings};
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Content, Notification};
@@ -69,7 +69,7 @@ impl Fcm {
             failed("`endpoint` must be an https address without a path (http only for a loopback address)".to_owned())
         })?;
         let peers = network.tls_config(None).map_err(PeerError::from).and_then(|tls| {
-            let tokens = Peer::new(account.token_uri().clone(), network, &tls, 0)?;
+            let tokens = Peer::new(account.token_uri().clone(), network, &tls, 1)?;
             Ok((Peer::new(url, network, &tls, network.connections.max(1))?, tokens))
         });
         let (endpoint, tokens) = peers.map_err(|error: PeerError| failed(error.to_string()))?;
@@ -95,28 +95,19 @@ impl Fcm {
         Prepared(Ok(Bytes::from_static(FOR_NOBODY)))
     }
 
-    /// Makes one attempt within `within`, the wait for an access token and a connection included. Google asks for at
-    /// least 10 s.
-    pub async fn attempt(&self, prepared: &Prepared, within: Duration) -> Attempt {
+    /// Makes one attempt. Google asks for at least 10 s until the answer.
+    pub async fn attempt(&self, prepared: &Prepared, patience: Patience, no_way: NoWay) -> Attempt {
         let body = match &prepared.0 {
             Ok(body) => body,
             Err(reason) => return Attempt::unanswered(Verdict::Rejected { reason }),
         };
         let started = Instant::now();
-        let token = match timeout(within, self.tokens.get()).await {
+        let token = match timeout(patience.to_send, self.tokens.get()).await {
             Ok(Ok(token)) => token,
             Ok(Err(failure)) => return Attempt::unanswered(failure.verdict),
-            Err(_) => {
-                let reason = Trouble::Timeout.token_reason();
-                return Attempt::unanswered(Verdict::Retry {
-                    reason,
-                    after: None,
-                    scope: Scope::Target,
-                    unprocessed: true,
-                });
-            }
+            Err(_) => return Attempt::unanswered(retry(trouble::token_reason(Trouble::Timeout), true)),
         };
-        let attempt = self.send(body, &token, within.saturating_sub(started.elapsed())).await;
+        let attempt = self.send(body, &token, patience.after(started.elapsed()), no_way).await;
         if matches!(attempt.verdict, Verdict::NewCredential { .. }) {
             self.tokens.discard(&token);
         }
@@ -128,28 +119,14 @@ impl Fcm {
         self.tokens.problem()
     }
 
-    async fn send(&self, body: &Bytes, token: &AccessToken, within: Duration) -> Attempt {
-        let started = Instant::now();
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(header::AUTHORIZATION, token.header.clone());
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answered = match timeout(within, self.endpoint.post(headers, body.clone())).await {
-            Ok(answered) => answered,
-            Err(_) => Err(Trouble::Timeout),
-        };
-        let mut response = match answered {
+    async fn send(&self, body: &Bytes, token: &AccessToken, patience: Patience, no_way: NoWay) -> Attempt {
+        let answered = self.endpoint.post(Some(&token.header), "application/json", body, patience, no_way).await;
+        let Response { status, headers, body } = match answered {
             Ok(response) => response,
-            Err(trouble) => return Attempt::unanswered(retry(trouble, trouble.is_unprocessed())),
+            Err(error) => return Attempt::unanswered(retry(error.reason.as_str(), error.unprocessed)),
         };
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|text| verdict::retry_after(text, self.clock.unix_seconds()));
-        // Read to the end even when nothing in it matters: an answer that is dropped half-way resets its stream, and
-        // many resets look like an attack to the other side.
-        let left = within.saturating_sub(started.elapsed());
-        let body = timeout(left, client::read_body(&mut response)).await.unwrap_or(Err(Trouble::Timeout));
+        let retry_after =
+            headers.get(header::RETRY_AFTER).and_then(|text| verdict::retry_after(text, self.clock.unix_seconds()));
         let id = body.as_deref().ok().filter(|_| status == StatusCode::OK).and_then(message_id);
         Attempt::answered(judge(status, body, retry_after)).under(id)
     }
@@ -167,17 +144,19 @@ fn message_id(body: &[u8]) -> Option<ProviderId> {
 }
 
 /// What an answer means whose body may not have come whole.
-fn judge(status: StatusCode, body: Result<Vec<u8>, Trouble>, retry_after: Option<Duration>) -> Verdict {
+fn judge(status: StatusCode, body: Result<Bytes, Trouble>, retry_after: Option<Duration>) -> Verdict {
     match body {
         Ok(body) => verdict::classify(status, &body, retry_after),
         // Of these the body decides, and half a one could tell the wrong thing about a phone or a target.
-        Err(trouble) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => retry(trouble, false),
+        Err(trouble) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            retry(trouble.as_str(), false)
+        }
         Err(_) => verdict::classify(status, &[], retry_after),
     }
 }
 
-fn retry(trouble: Trouble, unprocessed: bool) -> Verdict {
-    Verdict::Retry { reason: trouble.reason(), after: None, scope: Scope::Target, unprocessed }
+fn retry(reason: Reason, unprocessed: bool) -> Verdict {
+    Verdict::Retry { reason, after: None, scope: Scope::Target, unprocessed }
 }
 
 /// `None` if the endpoint cannot be used.

@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::account::ServiceAccount;
-use super::client::{self, Peer};
+use super::client::Peer;
 use super::grant::{self, Failure, Grant};
-use super::trouble::Trouble;
 use super::verdict;
 use crate::clock::Clock;
 use crate::outcome::Verdict;
+use crate::sender::transport::{NoWay, Patience, Response, Trouble};
 
 /// The grant type of RFC 7523, as a form spells it.
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -234,13 +234,12 @@ impl AccessTokens {
             .append_pair("grant_type", GRANT_TYPE)
             .append_pair("assertion", &assertion)
             .finish();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let mut response = self.endpoint.post(headers, Bytes::from(form)).await?;
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|text| verdict::retry_after(text, now));
-        let status = response.status();
-        let body = client::read_body(&mut response).await?;
-        grant::read(status, &body, retry_after)
+        let (kind, form, patience) =
+            ("application/x-www-form-urlencoded", Bytes::from(form), Patience::of(ASK_TIMEOUT));
+        let asked = self.endpoint.post(None, kind, &form, patience, NoWay::GiveUp).await;
+        let Response { status, headers, body } = asked.map_err(|error| Failure::from(error.reason))?;
+        let retry_after = headers.get(header::RETRY_AFTER).and_then(|text| verdict::retry_after(text, now));
+        grant::read(status, &body?, retry_after)
     }
 
     /// Keeps what came of it.

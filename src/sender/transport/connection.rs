@@ -39,6 +39,8 @@ pub(super) trait Report {
     fn in_use(&self) -> usize;
     /// Bytes received so far.
     fn heard(&self, bytes: u64);
+    /// The peer owes the answer to a ping, or has said something since.
+    fn suspect(&self, suspect: bool);
 }
 
 /// Why a connection ended.
@@ -72,6 +74,8 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         seen: 0,
         silent: 0,
         pinged: false,
+        suspect: false,
+        patience: tuning.busy_ticks,
         unanswered: false,
     };
     Ok((handle, Driver { h2, wire, limit: 1, alive }))
@@ -132,24 +136,38 @@ struct Alive {
     silent: u32,
     /// A ping has been sent in this silence.
     pinged: bool,
+    /// Reported as such.
+    suspect: bool,
+    /// Silent ticks until the next ping while requests wait.
+    patience: u32,
     /// A ping's answer has not been taken yet.
     unanswered: bool,
 }
 
 impl Alive {
     fn poll(&mut self, cx: &mut Context<'_>, received: u64, report: &impl Report) -> Poll<Ended> {
+        if self.suspect && received != self.seen {
+            self.suspect = false;
+            report.suspect(false);
+        }
         while self.tick.as_mut().poll_unpin(cx).is_ready() {
             self.tick.as_mut().reset(tokio::time::Instant::now() + self.tuning.tick);
-            if received == self.seen {
-                self.silent += 1;
-            } else {
+            if received != self.seen {
+                // A peer that only answers pings is slow, and need not be asked again so soon.
+                self.patience =
+                    if self.pinged { (self.patience * 2).min(self.tuning.idle_ticks) } else { self.tuning.busy_ticks };
                 (self.seen, self.silent, self.pinged) = (received, 0, false);
                 continue;
             }
-            let patience = if report.in_use() > 0 { self.tuning.busy_ticks } else { self.tuning.idle_ticks };
+            self.silent += 1;
+            let patience = if report.in_use() > 0 { self.patience } else { self.tuning.idle_ticks };
             if self.pinged {
                 if self.silent >= self.tuning.pong_ticks {
                     return Poll::Ready(ended(Trouble::ConnectionLost, SILENT));
+                }
+                if !self.suspect {
+                    self.suspect = true;
+                    report.suspect(true);
                 }
             } else if self.silent >= patience {
                 self.pinged = true;

@@ -25,6 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -42,7 +43,7 @@ pub(crate) use walk::{Greeting, SecureError, Secured, Unacceptable};
 /// connections' worth in a row is in trouble, and the caller's back-off is the better answer.
 const MAX_REPLAYS: u32 = 3;
 
-/// What is read of an answer's body, in bytes. APNs sends a few dozen.
+/// What is read of an answer's body, in bytes. APNs sends a few dozen, FCM less than 2 KiB.
 const MAX_BODY: usize = 16 * 1024;
 
 /// What a peer answered.
@@ -50,8 +51,31 @@ const MAX_BODY: usize = 16 * 1024;
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Cut at 16 KiB. Empty with status 200, whose body carries nothing.
-    pub(crate) body: Bytes,
+    /// Cut at 16 KiB, or what kept it from coming whole.
+    pub(crate) body: Result<Bytes, Trouble>,
+}
+
+/// How long one attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Until the request is on its way: a credential, a connection, a stream.
+    pub to_send: Duration,
+    /// Until the answer, with all of that. A peer that answers PINGs is only slow, and it may have acted already: to ask again would
+    /// not be quicker. One that does not is left after some seconds, whatever this says.
+    pub to_hear: Duration,
+}
+
+impl Patience {
+    /// So long for everything.
+    pub fn of(time: Duration) -> Self {
+        Self { to_send: time, to_hear: time }
+    }
+
+    /// What is left of it after so long.
+    #[must_use]
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self { to_send: self.to_send.saturating_sub(time), to_hear: self.to_hear.saturating_sub(time) }
+    }
 }
 
 /// The connections to one target. Opens none before the first request; dropping it ends them all.
@@ -70,8 +94,8 @@ pub enum NoWay {
 enum Stage {
     Unsent,
     Sent(Silence),
-    /// The peer said 200. Whatever happens to the rest of its answer, it has the request.
-    Accepted(HeaderMap),
+    /// The peer has answered; only the rest of its answer is missing.
+    Answered(StatusCode, HeaderMap),
 }
 
 impl Pool {
@@ -79,30 +103,39 @@ impl Pool {
         Self(Arc::new(Shared::new(target, tuning)))
     }
 
-    /// Sends one request and brings its answer, both before `deadline`. `head` is asked once for each time the request is
-    /// put on a connection: once, and again for each replay (at most 3) of what a peer has not looked at.
+    /// Sends one request and brings its answer. `head` is asked once for each time the request is put on a connection: once,
+    /// and again for each replay (at most 3) of what a peer has not looked at.
     ///
     /// Dropping the future, or running out of time, resets the stream and frees its place.
     pub(crate) async fn request(
         &self,
         head: impl Fn() -> Request<()>,
         body: &Bytes,
-        deadline: Instant,
+        patience: Patience,
         no_way: NoWay,
     ) -> Result<Response, TransportError> {
+        let started = Instant::now();
+        let (send_by, hear_by) = (started + patience.to_send, started + patience.to_hear.max(patience.to_send));
         let mut stage = Stage::Unsent;
-        let result = timeout_at(deadline, self.exchange(head, body, no_way, &mut stage)).await;
-        match (result, stage) {
-            (Ok(Ok(response)), _) => Ok(response),
-            (_, Stage::Accepted(headers)) => Ok(Response { status: StatusCode::OK, headers, body: Bytes::new() }),
-            (Ok(Err(reason)), stage) => {
-                Err(TransportError { reason, unprocessed: matches!(stage, Stage::Unsent) || reason.is_unprocessed() })
+        let result = timeout_at(hear_by, self.exchange(head, body, send_by, no_way, &mut stage)).await;
+        let reason = match result {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(reason)) => reason,
+            Err(_) => Trouble::Timeout,
+        };
+        match stage {
+            Stage::Answered(status, headers) => Ok(Response { status, headers, body: Err(reason) }),
+            Stage::Sent(silence) => {
+                if reason == Trouble::Timeout {
+                    self.0.had_no_answer(&silence);
+                }
+                Err(TransportError { reason, unprocessed: reason.is_unprocessed() })
             }
-            (Err(_), Stage::Sent(silence)) => {
-                self.0.had_no_answer(&silence);
-                Err(TransportError { reason: Trouble::Timeout, unprocessed: false })
+            // The time for sending may be all the time there is.
+            Stage::Unsent if reason == Trouble::Timeout => {
+                Err(TransportError { reason: self.0.why_none(), unprocessed: true })
             }
-            (Err(_), Stage::Unsent) => Err(TransportError { reason: self.0.why_none(), unprocessed: true }),
+            Stage::Unsent => Err(TransportError { reason, unprocessed: true }),
         }
     }
 
@@ -110,12 +143,13 @@ impl Pool {
         &self,
         head: impl Fn() -> Request<()>,
         body: &Bytes,
+        send_by: Instant,
         no_way: NoWay,
         stage: &mut Stage,
     ) -> Result<Response, Trouble> {
         let mut replays = 0;
         loop {
-            let lease = self.0.lease(no_way).await?;
+            let lease = timeout_at(send_by, self.0.lease(no_way)).await.unwrap_or_else(|_| Err(self.0.why_none()))?;
             let trouble = match send(&lease, head(), body) {
                 Ok(answer) => {
                     *stage = Stage::Sent(lease.silence());
@@ -133,7 +167,7 @@ impl Pool {
             if trouble == Trouble::GoAway {
                 lease.retire();
             }
-            if !trouble.is_unprocessed() || replays == MAX_REPLAYS {
+            if matches!(stage, Stage::Answered(..)) || !trouble.is_unprocessed() || replays == MAX_REPLAYS {
                 return Err(trouble);
             }
             *stage = Stage::Unsent;
@@ -148,7 +182,7 @@ fn send(lease: &Lease, head: Request<()>, body: &Bytes) -> Result<ResponseFuture
     let mut handle = lease.handle();
     let (answer, mut stream) = handle.send_request(head, body.is_empty())?;
     if !body.is_empty() {
-        // h2 keeps what the peer's window does not let through yet; a payload has at most 5 KiB.
+        // h2 keeps what the peer's window does not let through yet; a payload has a few KiB.
         stream.send_data(body.clone(), true)?;
     }
     Ok(answer)
@@ -157,16 +191,10 @@ fn send(lease: &Lease, head: Request<()>, body: &Bytes) -> Result<ResponseFuture
 async fn receive(answer: ResponseFuture, lease: &Lease, stage: &mut Stage) -> Result<Response, h2::Error> {
     let (parts, mut stream) = answer.await?.into_parts();
     lease.answered();
-    if parts.status == StatusCode::OK {
-        *stage = Stage::Accepted(parts.headers);
-        read(&mut stream).await?;
-        let Stage::Accepted(headers) = std::mem::replace(stage, Stage::Sent(lease.silence())) else {
-            unreachable!("set above")
-        };
-        return Ok(Response { status: parts.status, headers, body: Bytes::new() });
-    }
+    let sent = std::mem::replace(stage, Stage::Answered(parts.status, parts.headers));
     let body = read(&mut stream).await?;
-    Ok(Response { status: parts.status, headers: parts.headers, body })
+    let Stage::Answered(status, headers) = std::mem::replace(stage, sent) else { unreachable!("set above") };
+    Ok(Response { status, headers, body: Ok(body) })
 }
 
 async fn read(stream: &mut RecvStream) -> Result<Bytes, h2::Error> {

@@ -167,7 +167,9 @@ impl Shared {
             let disappointed = {
                 let mut books = self.books();
                 books.failed(error.trouble, Instant::now(), fastrand::f64());
-                books.disappointed(|waiter| waiter.no_way == NoWay::GiveUp)
+                // Another try would not find HTTP/2 either.
+                let is_hopeless = error.trouble == Trouble::NoHttp2;
+                books.disappointed(|waiter| is_hopeless || waiter.no_way == NoWay::GiveUp)
             };
             for waiter in disappointed {
                 // Who has left needs no answer.
@@ -281,6 +283,16 @@ impl Report for Membership {
 
     fn heard(&self, bytes: u64) {
         self.heard.store(bytes, Ordering::Relaxed);
+    }
+
+    fn suspect(&self, suspect: bool) {
+        let mut books = self.shared.books();
+        books.suspect(self.id, suspect);
+        if suspect {
+            self.shared.open_if_wanted(&mut books);
+        } else {
+            self.shared.serve(&mut books);
+        }
     }
 }
 

@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_what_worked_comes_first() {
+        type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str]);
         let (v4, w4, x4) = ("192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443");
         let (v6, w6) = ("[2001:db8::1]:443", "[2001:db8::2]:443");
-        type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str]);
         let cases: [Case<'_>; 8] = [
             (&[], None, &[]),
             (&[v4], None, &[v4]),

@@ -24,7 +24,8 @@ pub(crate) struct Tuning {
     pub(crate) backoff_limit: Duration,
     /// How often a connection looks whether it is still alive.
     pub(crate) tick: Duration,
-    /// So many silent ticks while requests wait for answers, and the peer is pinged.
+    /// So many silent ticks while requests wait for answers, and the peer is pinged. Twice as many after each ping that it answered
+    /// without answering a request.
     pub(crate) busy_ticks: u32,
     /// The same while none do.
     pub(crate) idle_ticks: u32,
@@ -33,8 +34,9 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// The figures for APNs. Apple asks for connections that stay open for hours; a ping each half minute of silence
-    /// keeps middleboxes from forgetting them, and one that died unnoticed is found within 20 s if requests wait on it.
+    /// The figures for both providers. Apple asks for connections that stay open for hours; a ping each half minute of silence
+    /// keeps middleboxes from forgetting them. One that died unnoticed gets nothing new within 4 s of the first request that it
+    /// swallows, and is given up within 6 s.
     pub(crate) fn with_connections(max_connections: usize) -> Self {
         Self {
             max_connections: max_connections.max(1),
@@ -42,10 +44,10 @@ impl Tuning {
             backoff_first: Duration::from_millis(100),
             // A push that cannot wait on disk waits some seconds for a connection, and one try a second harms nobody.
             backoff_limit: Duration::from_secs(1),
-            tick: Duration::from_secs(5),
-            busy_ticks: 1,
-            idle_ticks: 6,
-            pong_ticks: 2,
+            tick: Duration::from_secs(1),
+            busy_ticks: 2,
+            idle_ticks: 30,
+            pong_ticks: 3,
         }
     }
 }
@@ -55,7 +57,10 @@ pub(super) type Id = u64;
 
 struct Entry<C> {
     id: Id,
-    connection: C,
+    /// `None` once it takes no new requests and only finishes.
+    connection: Option<C>,
+    /// Owes the answer to a ping: takes no new requests until it says something.
+    suspect: bool,
     /// Streams that may run: one until the peer's settings have arrived (RFC 9113 §3.4 lets a client begin before).
     limit: usize,
     in_use: usize,
@@ -64,10 +69,8 @@ struct Entry<C> {
 /// The books. `C` is a handle to a connection, `W` whoever waits.
 pub(super) struct Slots<C, W> {
     tuning: Tuning,
-    /// Those that take new requests, at most `max_connections`.
-    open: Vec<Entry<C>>,
-    /// All whose task runs, those that only finish included; at most twice `max_connections`.
-    alive: usize,
+    /// All whose task runs: at most `max_connections` that take new requests, and at most twice as many in all.
+    all: Vec<Entry<C>>,
     /// In order of arrival; ids only grow. Bounded by the callers: each waits once, and leaves when it gives up.
     waiting: VecDeque<(Id, W)>,
     next_id: Id,
@@ -84,8 +87,7 @@ impl<C: Clone, W> Slots<C, W> {
     pub(super) fn new(tuning: Tuning) -> Self {
         Self {
             tuning,
-            open: Vec::new(),
-            alive: 0,
+            all: Vec::new(),
             waiting: VecDeque::new(),
             next_id: 0,
             opening: false,
@@ -104,14 +106,24 @@ impl<C: Clone, W> Slots<C, W> {
     /// Takes a stream on the connection with the fewest: one that has stopped answering fills up, and is then passed
     /// over.
     pub(super) fn take(&mut self) -> Option<(Id, C)> {
-        let entry = self.open.iter_mut().filter(|entry| entry.in_use < entry.limit).min_by_key(|entry| entry.in_use)?;
+        let free = |entry: &&mut Entry<C>| entry.is_open() && entry.in_use < entry.limit;
+        let entry = self.all.iter_mut().filter(free).min_by_key(|entry| entry.in_use)?;
+        let connection = entry.connection.clone()?;
         entry.in_use += 1;
-        Some((entry.id, entry.connection.clone()))
+        Some((entry.id, connection))
+    }
+
+    fn open(&self) -> usize {
+        self.all.iter().filter(|entry| entry.is_open()).count()
+    }
+
+    fn entry(&mut self, id: Id) -> Option<&mut Entry<C>> {
+        self.all.iter_mut().find(|entry| entry.id == id)
     }
 
     /// Gives a stream back. Its connection may be gone.
     pub(super) fn release(&mut self, id: Id) {
-        if let Some(entry) = self.open.iter_mut().find(|entry| entry.id == id) {
+        if let Some(entry) = self.entry(id) {
             entry.in_use -= 1;
         }
     }
@@ -130,7 +142,7 @@ impl<C: Clone, W> Slots<C, W> {
 
     /// Those who have given up with the last try at a connection. Nobody has, while there is one: they wait for a stream then.
     pub(super) fn disappointed(&mut self, has_given_up: impl Fn(&W) -> bool) -> Vec<W> {
-        if !self.open.is_empty() {
+        if self.open() > 0 {
             return Vec::new();
         }
         let (gone, left) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, waiter)| has_given_up(waiter));
@@ -155,8 +167,8 @@ impl<C: Clone, W> Slots<C, W> {
         let wanted = !self.closed
             && !self.opening
             && self.has_waiters()
-            && self.open.len() < self.tuning.max_connections
-            && self.alive < 2 * self.tuning.max_connections;
+            && self.open() < self.tuning.max_connections
+            && self.all.len() < 2 * self.tuning.max_connections;
         self.opening |= wanted;
         wanted
     }
@@ -171,32 +183,40 @@ impl<C: Clone, W> Slots<C, W> {
             return None;
         }
         let id = self.id();
-        self.alive += 1;
-        self.open.push(Entry { id, connection: connection(id), limit: 1, in_use: 0 });
+        self.all.push(Entry { id, connection: Some(connection(id)), suspect: false, limit: 1, in_use: 0 });
         Some(id)
     }
 
     /// The peer's settings changed.
     pub(super) fn set_limit(&mut self, id: Id, limit: usize) {
-        if let Some(entry) = self.open.iter_mut().find(|entry| entry.id == id) {
-            entry.limit = limit.min(self.tuning.max_streams);
+        let most = self.tuning.max_streams;
+        if let Some(entry) = self.entry(id) {
+            entry.limit = limit.min(most);
         }
     }
 
     /// Takes no new requests any more; those that run go on.
     pub(super) fn retire(&mut self, id: Id) {
-        self.open.retain(|entry| entry.id != id);
+        if let Some(entry) = self.entry(id) {
+            entry.connection = None;
+        }
     }
 
-    /// Streams that run on a connection which still takes requests.
+    /// Whether it owes the answer to a ping.
+    pub(super) fn suspect(&mut self, id: Id, suspect: bool) {
+        if let Some(entry) = self.entry(id) {
+            entry.suspect = suspect;
+        }
+    }
+
+    /// Streams that run on a connection.
     pub(super) fn in_use(&self, id: Id) -> usize {
-        self.open.iter().find(|entry| entry.id == id).map_or(0, |entry| entry.in_use)
+        self.all.iter().find(|entry| entry.id == id).map_or(0, |entry| entry.in_use)
     }
 
     /// The connection's task has ended.
     pub(super) fn ended(&mut self, id: Id) {
-        self.retire(id);
-        self.alive -= 1;
+        self.all.retain(|entry| entry.id != id);
     }
 
     /// An attempt failed, or a connection ended without having answered anything. `draw` is even in 0..1.
@@ -222,8 +242,8 @@ impl<C: Clone, W> Slots<C, W> {
     /// What a caller is told that got no stream in time.
     pub(super) fn why_none(&self) -> Trouble {
         match self.last_failure {
-            Some(trouble) if self.open.is_empty() => trouble,
-            _ if self.open.is_empty() && self.opening => Trouble::ConnectTimeout,
+            Some(trouble) if self.open() == 0 => trouble,
+            _ if self.open() == 0 && self.opening => Trouble::ConnectTimeout,
             _ => Trouble::NoStream,
         }
     }
@@ -232,7 +252,7 @@ impl<C: Clone, W> Slots<C, W> {
     /// that they are dropped outside the lock.
     pub(super) fn close(&mut self) -> (Vec<C>, Vec<W>) {
         self.closed = true;
-        let connections = self.open.drain(..).map(|entry| entry.connection).collect();
+        let connections = self.all.iter_mut().filter_map(|entry| entry.connection.take()).collect();
         (connections, self.waiting.drain(..).map(|(_, waiter)| waiter).collect())
     }
 
@@ -240,9 +260,15 @@ impl<C: Clone, W> Slots<C, W> {
         self.closed
     }
 
-    /// For tests and the debug print: open connections, streams in use, waiting callers.
+    /// For tests and the debug print: connections that take requests, streams in use on all, waiting callers.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.open.len(), self.open.iter().map(|entry| entry.in_use).sum(), self.waiting.len())
+        (self.open(), self.all.iter().map(|entry| entry.in_use).sum(), self.waiting.len())
+    }
+}
+
+impl<C> Entry<C> {
+    fn is_open(&self) -> bool {
+        self.connection.is_some() && !self.suspect
     }
 }
 
@@ -291,6 +317,23 @@ mod tests {
         assert!((0..8).all(|_| slots.take().unwrap().1 == "b"));
         slots.release(a);
         slots.ended(a);
+    }
+
+    #[test]
+    fn one_that_owes_the_answer_to_a_ping_gets_nothing_new_and_another_may_be_opened_beside_it() {
+        let mut slots = slots(1);
+        let id = slots.opened(|_| "a").unwrap();
+        slots.set_limit(id, 10);
+        assert!(slots.take().is_some());
+        slots.suspect(id, true);
+        assert!(slots.take().is_none());
+        assert_eq!(slots.in_use(id), 1);
+        slots.wait("x");
+        assert!(slots.start_opening());
+        slots.stop_opening();
+        slots.suspect(id, false);
+        assert!(!slots.start_opening(), "one is the bound");
+        assert_eq!(slots.take().unwrap().1, "a");
     }
 
     #[test]

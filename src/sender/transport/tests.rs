@@ -11,7 +11,6 @@ use http::Request;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use url::Url;
@@ -172,7 +171,7 @@ async fn send(pool: &Pool, body: impl ToString) -> Result<u16, TransportError> {
 
 async fn send_before(pool: &Pool, body: impl ToString, within: Duration) -> Result<u16, TransportError> {
     let body = Bytes::from(body.to_string());
-    pool.request(head, &body, Instant::now() + within, NoWay::Wait).await.map(|response| response.status.as_u16())
+    pool.request(head, &body, Patience::of(within), NoWay::Wait).await.map(|response| response.status.as_u16())
 }
 
 /// Opens a connection and has one request answered over it.
@@ -448,12 +447,12 @@ async fn a_body_is_read_to_its_bound_and_no_further() {
         link
     };
     let body = Bytes::from_static(b"x");
-    let (response, _link) = tokio::join!(pool.request(head, &body, Instant::now() + LONG, NoWay::Wait), serve);
-    assert_eq!(response.unwrap().body.len(), MAX_BODY);
+    let (response, _link) = tokio::join!(pool.request(head, &body, Patience::of(LONG), NoWay::Wait), serve);
+    assert_eq!(response.unwrap().body.unwrap().len(), MAX_BODY);
 }
 
 fn pinging_within(pong_ticks: u32) -> Tuning {
-    Tuning { tick: Duration::from_millis(20), idle_ticks: 2, pong_ticks, ..Tuning::with_connections(1) }
+    Tuning { tick: Duration::from_millis(20), busy_ticks: 1, idle_ticks: 8, pong_ticks, ..Tuning::with_connections(1) }
 }
 
 #[tokio::test]
@@ -472,6 +471,62 @@ async fn a_peer_that_died_without_a_word_is_found_by_a_ping() {
     let (result, pinged) = tokio::join!(send(&pool, "x"), serve);
     assert_eq!(result, failed(Trouble::ConnectionLost, false));
     assert!(pinged);
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_while_the_peer_answers_pings_and_is_asked_less_and_less_often() {
+    let peer = peer().await;
+    let pool = Pool::new(peer.target(None), pinging_within(50));
+    let mut link = warm(&pool, &peer, 10).await;
+    let serve = async {
+        let (stream, _) = link.request().await.unwrap();
+        let mut gaps = Vec::new();
+        let mut last = tokio::time::Instant::now();
+        while gaps.len() < 5 {
+            let frame = link.raw().await.unwrap();
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                gaps.push(last.elapsed());
+                last = tokio::time::Instant::now();
+                link.send(PING, ACK, 0, &frame.payload).await;
+            }
+        }
+        link.answer(stream, STATUS_200).await;
+        (gaps, link)
+    };
+    let body = Bytes::from_static(b"x");
+    // Sending may take no time at all by then, and hearing all of it.
+    let patience = Patience { to_send: Duration::from_millis(1), to_hear: LONG };
+    let (result, (gaps, _link)) = tokio::join!(pool.request(head, &body, patience, NoWay::Wait), serve);
+    assert_eq!(result.unwrap().status, StatusCode::OK);
+    assert!(gaps[4] >= Duration::from_millis(8 * 20), "{gaps:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_swallows_requests_gets_no_more_of_them_and_those_on_it_end_long_before_their_time() {
+    let peer = peer().await;
+    let pool = Pool::new(peer.target(None), pinging_within(50));
+    let silent = warm(&pool, &peer, 10).await;
+    let swallowed = send(&pool, "swallowed");
+    tokio::pin!(swallowed);
+    assert!(futures_util::poll!(&mut swallowed).is_pending());
+    // Until it owes the answer to a ping, it is the only one.
+    while pool.0.counts().0 == 1 {
+        tokio::select! {
+            biased;
+            _ = &mut swallowed => panic!("it has been given up before"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let next = async {
+        let mut link = peer.link(10).await;
+        let (stream, body) = link.request().await.unwrap();
+        link.answer(stream, STATUS_200).await;
+        (body, link)
+    };
+    let (result, (body, _link)) = tokio::join!(send(&pool, "next"), next);
+    assert_eq!((result, body.as_slice()), (Ok(200), b"next".as_slice()));
+    assert_eq!(swallowed.await, failed(Trouble::ConnectionLost, false));
+    drop(silent);
 }
 
 #[tokio::test]
@@ -542,7 +597,7 @@ async fn who_can_wait_elsewhere_is_told_at_once_that_there_is_no_way_and_the_oth
     assert!(futures_util::poll!(&mut waits).is_pending());
     for _ in 0..3 {
         let body = Bytes::from_static(b"x");
-        let result = pool.request(head, &body, Instant::now() + LONG, NoWay::GiveUp).await;
+        let result = pool.request(head, &body, Patience::of(LONG), NoWay::GiveUp).await;
         assert_eq!(result.map(|response| response.status.as_u16()), failed(Trouble::ConnectRefused, true));
     }
     assert!(futures_util::poll!(&mut waits).is_pending());
@@ -730,6 +785,8 @@ impl connection::Report for Silent {
     }
 
     fn heard(&self, _: u64) {}
+
+    fn suspect(&self, _: bool) {}
 }
 
 async fn round(driver: &mut connection::Driver<Counting>) -> bool {

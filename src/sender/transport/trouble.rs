@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::outcome::Reason;
+use crate::outcome::{Reason, TIMEOUT};
 
 /// What went wrong. Becomes a metric label, so there is nothing free in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Trouble {
             Self::Proxy => "proxy",
             Self::ProxyAuth => "proxy_auth",
             Self::NoStream => "no_stream",
-            Self::Timeout => "timeout",
+            Self::Timeout => TIMEOUT,
             Self::ConnectionLost => "connection_lost",
             Self::GoAway => "goaway",
             Self::RefusedStream => "refused_stream",

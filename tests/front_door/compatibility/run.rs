@@ -19,7 +19,7 @@ pub async fn check(cases: Vec<Case>) {
 
 /// The same, with a relay that waits for no more than a moment, for providers that say nothing.
 pub async fn check_impatiently(cases: Vec<Case>) {
-    let tables = "[delivery]\nfirst_pause = \"1ms\"\nattempt_timeout = \"500ms\"\n".to_owned();
+    let tables = "[delivery]\nfirst_pause = \"1ms\"\nattempt_timeout = \"500ms\"\ndeadline = \"2s\"\n".to_owned();
     play(cases, Plan { tables, ..Plan::default() }).await;
 }
 

@@ -14,7 +14,7 @@ async fn each_answer_over_the_wire_has_its_verdict() {
         google.fcm.answer_next(answer);
         assert_eq!(send(&fcm).await, verdict, "{status}");
     }
-    assert_eq!(google.connections(), 3, "no answer costs a connection");
+    assert_eq!(google.connections(), 2, "no answer costs a connection");
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn what_google_calls_a_message_is_known_where_it_said_so() {
         (503, name, None),
     ] {
         google.fcm.answer_next(Answer::new(status, body));
-        let attempt = fcm.attempt(&prepared(&fcm), PLENTY).await;
+        let attempt = fcm.attempt(&prepared(&fcm), Patience::of(PLENTY), NoWay::GiveUp).await;
         assert_eq!(attempt.provider_id.map(|id| id.to_string()).as_deref(), id, "{status} {body}");
         assert_eq!(attempt.verdict == Verdict::Delivered, status == 200);
     }
@@ -47,16 +47,20 @@ async fn a_retry_after_that_is_a_date_counts_from_the_clock() {
 #[test]
 fn an_error_whose_body_breaks_off_says_nothing_about_the_phone() {
     let cases = [
-        (404, retry("connection", None, false)),
-        (403, retry("connection", None, false)),
-        (401, retry("connection", None, false)),
-        (400, retry("connection", None, false)),
+        (404, retry("connection_lost", None, false)),
+        (403, retry("connection_lost", None, false)),
+        (401, retry("connection_lost", None, false)),
+        (400, retry("connection_lost", None, false)),
         (200, Verdict::Delivered),
         (429, quota("HTTP 429")),
         (503, retry("HTTP 503", None, false)),
     ];
     for (status, verdict) in cases {
-        assert_eq!(judge(StatusCode::from_u16(status).unwrap(), Err(Trouble::Broken), None), verdict, "{status}");
+        assert_eq!(
+            judge(StatusCode::from_u16(status).unwrap(), Err(Trouble::ConnectionLost), None),
+            verdict,
+            "{status}"
+        );
     }
 }
 
@@ -65,7 +69,7 @@ async fn a_stream_that_is_reset_may_have_woken_the_phone() {
     let google = Google::start().await;
     let fcm = fcm(&google, &Clock::manual(NOW));
     google.fcm.answer_next(Answer::reset(h2::Reason::INTERNAL_ERROR));
-    assert_eq!(send(&fcm).await, retry("connection", None, false));
+    assert_eq!(send(&fcm).await, retry("stream_reset", None, false));
     assert_eq!(send(&fcm).await, Verdict::Delivered);
 }
 
@@ -76,11 +80,11 @@ async fn a_refused_stream_cannot_have_woken_a_phone_and_is_first_tried_again_at_
     google.fcm.answer_next(Answer::reset(h2::Reason::REFUSED_STREAM));
     assert_eq!(send(&fcm).await, Verdict::Delivered);
     assert_eq!(google.fcm.requests(), 2);
-    for _ in 0..3 {
+    for _ in 0..4 {
         google.fcm.answer_next(Answer::reset(h2::Reason::REFUSED_STREAM));
     }
-    assert_eq!(send(&fcm).await, retry("refused stream", None, true));
-    assert_eq!(google.fcm.requests(), 5);
+    assert_eq!(send(&fcm).await, retry("refused_stream", None, true));
+    assert_eq!(google.fcm.requests(), 6);
 }
 
 #[tokio::test]
@@ -103,5 +107,8 @@ async fn an_answer_that_does_not_come_in_time_may_have_woken_the_phone() {
     let fcm = fcm(&google, &Clock::manual(NOW));
     assert_eq!(send(&fcm).await, Verdict::Delivered);
     google.fcm.hold();
-    assert_eq!(fcm.attempt(&prepared(&fcm), SHORT).await.verdict, retry("timeout", None, false));
+    assert_eq!(
+        fcm.attempt(&prepared(&fcm), Patience::of(SHORT), NoWay::GiveUp).await.verdict,
+        retry("timeout", None, false)
+    );
 }

@@ -79,7 +79,7 @@ fn prepared(fcm: &Fcm) -> Prepared {
 }
 
 async fn send(fcm: &Fcm) -> Verdict {
-    fcm.attempt(&prepared(fcm), PLENTY).await.verdict
+    fcm.attempt(&prepared(fcm), Patience::of(PLENTY), NoWay::GiveUp).await.verdict
 }
 
 fn quota(reason: Reason) -> Verdict {

@@ -204,7 +204,10 @@ async fn a_send_that_gives_up_waiting_takes_no_token_away_from_the_others() {
     let google = Google::start().await;
     let fcm = fcm(&google, &Clock::manual(NOW));
     google.oauth.hold();
-    assert_eq!(fcm.attempt(&prepared(&fcm), SHORT).await.verdict, retry("oauth timeout", None, true));
+    assert_eq!(
+        fcm.attempt(&prepared(&fcm), Patience::of(SHORT), NoWay::GiveUp).await.verdict,
+        retry("oauth timeout", None, true)
+    );
     let release = async {
         google.oauth.until_requests(1).await;
         google.oauth.release();
