@@ -20,7 +20,7 @@ use crate::telemetry::log::Subject;
 /// Entries listed when nobody says how many: a few screens.
 const LISTED: &str = "100";
 
-/// How often a command that takes its time says how far it is. A million entries take one to two minutes.
+/// How often a command that takes its time says how far it is. A million entries take some minutes.
 const SPEAK_EVERY: Duration = Duration::from_secs(5);
 
 /// See and change what waits on disk for Apple and Google.

@@ -26,7 +26,7 @@ use crate::delivery::removal_guard::Ruling;
 use crate::journal::{Event, Told};
 use crate::notification::{Notification, Platform, PushKind, TargetName, Transport};
 use crate::outcome::{Attempt, Outcome, Reason, Verdict};
-use crate::queue::{EntryId, Lease, Leased, Queue, Removed, Settled, Settlement};
+use crate::queue::{EntryId, Lease, Leased, Queue, QueueError, Removed, Settled, Settlement};
 use crate::sender::NoWay;
 use crate::telemetry::log::{Ending, Subject};
 
@@ -50,6 +50,10 @@ const MANY_DROPPED: usize = 250;
 
 /// How many leases in a row only drop, while a target is left alone: at least 5,000 entries, and pushes come in between.
 const MOST_DROPS: u32 = 10;
+
+/// How often it is tried to write what became of an entry. Each try waits 10 s for another process that holds the file; meanwhile
+/// the loop knows the entry, lease or not.
+const MOST_WRITES: u32 = 3;
 
 /// What a lease is longer than the two attempts that it may take (the second with a new credential): for the disk.
 const LEASE_MARGIN: Duration = Duration::from_secs(20);
@@ -431,20 +435,27 @@ impl Relay {
         }
     }
 
-    /// What cannot be written leaves its entry leased: it is tried again when the lease is over. Twice is better than never.
+    /// What cannot be written for as long as its lease holds leaves its entry leased: it is tried again when the lease is over.
+    /// Twice is better than never.
     async fn write(&self, id: EntryId, settlement: Settlement) -> Settled {
         let Some(queue) = &self.queue else { return Settled::Gone };
-        match queue.settle(id, settlement).await {
-            Ok(settled) => {
-                // There is room again.
-                self.refused_until.store(0, Ordering::Relaxed);
-                settled
-            }
-            Err(error) => {
-                self.queue_failed("settle", &error);
-                Settled::Gone
+        for _ in 0..MOST_WRITES {
+            match queue.settle(id, settlement.clone()).await {
+                Ok(settled) => {
+                    // There is room again.
+                    self.refused_until.store(0, Ordering::Relaxed);
+                    return settled;
+                }
+                Err(error) => {
+                    self.queue_failed("settle", &error);
+                    // Another process has held the file for those 10 s; anything else would be the same at once.
+                    if !matches!(error, QueueError::Disk { .. }) {
+                        break;
+                    }
+                }
             }
         }
+        Settled::Gone
     }
 }
 
