@@ -451,6 +451,60 @@ async fn a_body_is_read_to_its_bound_and_no_further() {
     assert_eq!(response.unwrap().body.unwrap().len(), MAX_BODY);
 }
 
+#[tokio::test]
+async fn an_answer_is_read_in_whatever_frames_it_comes_and_costs_no_reset() {
+    const TRAILER: &[u8] = &[0, 1, b'x', 1, b'y'];
+    let forms: [&[(u8, u8, &[u8])]; 5] = [
+        &[(DATA, END_STREAM, b"{\"reason\":1}")],
+        &[(DATA, 0, b"{\"reason"), (DATA, END_STREAM, b"\":1}")],
+        &[(DATA, 0, b"{\"reason\":1}"), (DATA, END_STREAM, b"")],
+        &[(DATA, 0, b"{\"reason\":1}"), (HEADERS, END_HEADERS | END_STREAM, TRAILER)],
+        &[(DATA, 0, b""), (DATA, 0, b"{\"reason\":1}"), (HEADERS, END_HEADERS | END_STREAM, TRAILER)],
+    ];
+    let peer = peer().await;
+    let pool = peer.pool(1);
+    let mut link = warm(&pool, &peer, 10).await;
+    for status in [STATUS_200, STATUS_400] {
+        for form in forms {
+            let serve = async {
+                // Nothing else comes before it: an answer that was dropped half-way would have been reset.
+                let head = link.next().await.unwrap();
+                assert_eq!(head.kind, HEADERS);
+                let (stream, _) = link.request().await.unwrap();
+                link.send(HEADERS, END_HEADERS, stream, status).await;
+                for (kind, flags, payload) in form {
+                    link.send(*kind, *flags, stream, payload).await;
+                }
+            };
+            let body = Bytes::from_static(b"x");
+            let (response, ()) = tokio::join!(pool.request(head, &body, Patience::of(LONG), NoWay::Wait), serve);
+            assert_eq!(response.unwrap().body.unwrap().as_ref(), b"{\"reason\":1}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_is_given_back_late_costs_no_push() {
+    const WINDOW_UPDATE: u8 = 8;
+    let peer = peer().await;
+    let pool = peer.pool(1);
+    let mut link = warm(&pool, &peer, 10).await;
+    // `SETTINGS_INITIAL_WINDOW_SIZE` of nothing; the answer to the ping says that it holds.
+    link.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+    link.send(PING, 0, 0, &[7; 8]).await;
+    while link.raw().await.unwrap().kind != PING {}
+    let serve = async {
+        let head = link.next().await.unwrap();
+        assert_eq!((head.kind, head.flags & END_STREAM), (HEADERS, 0));
+        link.send(WINDOW_UPDATE, 0, head.stream, &8_u32.to_be_bytes()).await;
+        let (stream, body) = link.request().await.unwrap();
+        link.answer(stream, STATUS_200).await;
+        body
+    };
+    let (result, body) = tokio::join!(send(&pool, "late"), serve);
+    assert_eq!((result, body.as_slice()), (Ok(200), b"late".as_slice()));
+}
+
 fn pinging_within(pong_ticks: u32) -> Tuning {
     Tuning { tick: Duration::from_millis(20), busy_ticks: 1, idle_ticks: 8, pong_ticks, ..Tuning::with_connections(1) }
 }
