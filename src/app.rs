@@ -162,6 +162,7 @@ impl App {
                 "http"
             },
         };
+        let places = settings.http.max_in_flight;
         let relay = Relay::new(
             senders,
             left_out,
@@ -187,7 +188,7 @@ impl App {
             Some(directory) => relay.keeping_removals(directory),
             None => relay,
         };
-        let relay = Arc::new(relay.traced(traces.unwrap_or_default()));
+        let relay = Arc::new(relay.among(places).traced(traces.unwrap_or_default()));
         let credentials = Credentials {
             sources: settings.credentials,
             targets,

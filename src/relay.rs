@@ -14,6 +14,7 @@ mod removals;
 mod room;
 mod target;
 mod waiting;
+mod waits;
 mod words;
 mod worker;
 
@@ -46,6 +47,7 @@ use removals::Removals;
 use target::Target;
 pub use target::{TargetReadiness, days_left};
 use waiting::Kept;
+use waits::{Wait, Waits};
 
 /// How a relay delivers.
 #[derive(Clone, Debug)]
@@ -67,6 +69,9 @@ pub struct RelaySettings {
 /// How long a queue that has refused something is taken to refuse more, unless it takes something meanwhile.
 const REFUSES_FOR: Duration = Duration::from_secs(10);
 
+/// How many requests are in flight at once where nobody says: the default of `http.max_in_flight`.
+const PLACES: usize = 10_000;
+
 /// Delivers what was admitted.
 #[derive(Debug)]
 pub struct Relay {
@@ -76,6 +81,7 @@ pub struct Relay {
     limits: DeliverySettings,
     lifetimes: LifetimeSettings,
     memory: Option<Memory>,
+    waits: Waits,
     /// Absent where nothing survives the process: the answer is the provider's then.
     queue: Option<Queue>,
     /// Until when the queue is taken to be full, or its disk: milliseconds of the queue's time.
@@ -152,7 +158,7 @@ enum Begun<'a> {
         kept: Option<Box<Kept>>,
     },
     /// It was sent, or is being sent: answer as that ends.
-    Again { again: Option<Again<'a>>, subject: Remembered, target: &'a Target },
+    Again { again: Option<Again<'a>>, subject: Remembered, target: &'a Target, _wait: Option<Wait<'a>> },
     /// Nothing: it cannot be sent.
     Ended(Report),
 }
@@ -188,6 +194,7 @@ impl Relay {
             limits,
             lifetimes,
             memory,
+            waits: Waits::among(PLACES),
             queue,
             refused_until: AtomicU64::new(0),
             journal,
@@ -197,6 +204,12 @@ impl Relay {
             traces: Traces::default(),
             shutdown,
         }
+    }
+
+    /// For an edge that lets so many requests in at once.
+    #[must_use]
+    pub fn among(self, places: usize) -> Self {
+        Self { waits: Waits::among(places), ..self }
     }
 
     /// With a span for each notification.
@@ -257,7 +270,7 @@ impl Relay {
                     };
                     self.end_span(subject, target, report)
                 }
-                Begun::Again { again, subject, target } => match again.take() {
+                Begun::Again { again, subject, target, .. } => match again.take() {
                     Some(again) => {
                         let report = Box::pin(self.repeat(again, subject, target, deadline)).await;
                         self.end_span(subject, target, report)
@@ -342,7 +355,7 @@ impl Relay {
         let pending = match self.claim(&notification) {
             None => None,
             Some(Claim::First(pending)) => Some(pending),
-            Some(Claim::Again(again)) => return (Begun::Again { again: Some(again), subject, target }, None),
+            Some(Claim::Again(again)) => return (self.begin_again(again, subject, target), None),
         };
         let found_dead = self.found_dead(target, &notification);
         if found_dead.is_none() && self.waited_before(&notification) {
@@ -356,6 +369,11 @@ impl Relay {
         let sender = target.sender.load_full();
         let lifetime = self.lifetime(&notification);
         let prepared = sender.prepare(&notification, lifetime);
+        if let Some(reason) = prepared.unfit() {
+            // Whatever keeps it from being tried now: it must not go to the disk, to fail there when nobody listens.
+            let report = self.settle(target, &subject, &Run::unfit(reason), pending);
+            return (Begun::Ended(self.end_span(&subject, target, report)), None);
+        }
         let kept = self.keep(notification, lifetime);
         (Begun::First { target, sender, prepared, subject, pending, kept }, lifetime)
     }
@@ -382,6 +400,17 @@ impl Relay {
         let Notification { server_id, device, .. } = notification;
         let id = id_to_remember(notification);
         self.memory.as_ref().map(|memory| memory.claim(server_id.as_str(), id, &device.phone()))
+    }
+
+    /// Whether a repeat may wait for the first one's outcome, if there is none yet.
+    fn begin_again<'a>(&'a self, again: Again<'a>, subject: Remembered, target: &'a Target) -> Begun<'a> {
+        let wait = again.is_in_flight().then(|| self.waits.enter(&subject.server));
+        if let Some(None) = wait {
+            self.tell_of_repeat(target, &subject, "turned_away");
+            let report = Report { outcome: words::too_many_wait(), reason: Some(REPEATED), may_be_repeated: true };
+            return Begun::Ended(self.end_span(&subject, target, report));
+        }
+        Begun::Again { again: Some(again), subject, target, _wait: wait.flatten() }
     }
 
     /// The answer to a request that was sent, or is being sent, already. No phone is woken for it.

@@ -60,6 +60,11 @@ impl Run {
         Self::without_attempt(Verdict::Remove { reason, ambiguous: false }, None)
     }
 
+    /// The provider is known to refuse it, and is not asked.
+    pub(super) fn unfit(reason: Reason) -> Self {
+        Self::without_attempt(Verdict::Rejected { reason }, None)
+    }
+
     pub(super) fn asked_for_later() -> Self {
         let verdict = Verdict::Retry { reason: ASKED_FOR, after: None, scope: Scope::Target, unprocessed: true };
         Self::without_attempt(verdict, Some(Stopped::AskedFor))

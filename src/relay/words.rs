@@ -110,6 +110,16 @@ pub(super) fn first_is_late() -> Outcome {
     Outcome::Failed { text: Cow::Borrowed("the same request came before and is still being sent: try again later") }
 }
 
+/// A repeat of a request that is still being sent, while too many others wait for that.
+pub(super) fn too_many_wait() -> Outcome {
+    Outcome::Failed {
+        text: Cow::Borrowed(
+            "the same request came before and is still being sent, and too many repeats of this server wait for an outcome: \
+             try again later",
+        ),
+    }
+}
+
 fn provider(platform: Platform) -> &'static str {
     match platform {
         Platform::Apple => "APNs",

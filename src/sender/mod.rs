@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::notification::{Compatibility, Notification, Platform, TargetName};
-use crate::outcome::{Attempt, Verdict};
+use crate::outcome::{Attempt, Reason, Verdict};
 pub use proof::Proof;
 pub(crate) use transport::{ConnectError, Greeting, SecureError, Secured, Target as Way, Trouble, Unacceptable};
 pub use transport::{NoWay, Patience};
@@ -165,6 +165,16 @@ pub enum Prepared {
     Apns(apns::Prepared),
     /// For Google.
     Fcm(fcm::Prepared),
+}
+
+impl Prepared {
+    /// Why it can never be sent, as far as that is known without asking the provider: it is too large, or its token too long.
+    pub fn unfit(&self) -> Option<Reason> {
+        match self {
+            Self::Apns(prepared) => prepared.unfit(),
+            Self::Fcm(prepared) => prepared.unfit(),
+        }
+    }
 }
 
 impl Sender {

@@ -102,7 +102,12 @@ impl Talk {
 
     /// A message of a program to these phones, as it is posted.
     async fn notify(&self, id: &str, devices: &[String], prefer: &str) -> Asked {
-        let body = json!({"target": "apple_rn", "devices": devices, "kind": "alert", "title": "t"}).to_string();
+        let message = json!({"target": "apple_rn", "devices": devices, "kind": "alert", "title": "t"});
+        self.post(id, &message, prefer).await
+    }
+
+    async fn post(&self, id: &str, message: &Value, prefer: &str) -> Asked {
+        let body = message.to_string();
         let now = Clock::System.unix_seconds();
         let signed = sign(std::slice::from_ref(&self.program), id, now, body.as_bytes()).unwrap();
         let sent = signed.as_sent();
@@ -290,6 +295,65 @@ async fn a_program_that_leaves_has_still_sent_to_each_of_its_devices() {
             for device in &devices {
                 assert_eq!(stage.simulator.ledger().accepted_for(device).len(), 1, "{protocol:?}");
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_equal_requests_leave_their_neighbours_places_free() {
+    let mut talk = Talk::begin(Protocol::Http1, "", "[http]\nmax_in_flight = 300\n").await;
+    let push = talk.push();
+    talk.fault(Fault::new(Action::Hold), &push);
+    let mut asked = vec![talk.ask(&push).await];
+    talk.stage.simulator.ledger().wait_until(|counts| counts.held > 0).await;
+    for _ in 0..300 {
+        asked.push(talk.ask(&push).await);
+    }
+    // The first, and 1 in 32 of the places for its repeats; all others have their answer.
+    talk.in_flight(1 + 300 / 32).await;
+    let neighbour = talk.push();
+    assert_eq!(talk.status(&neighbour).await, "OK");
+    talk.stage.simulator.faults().clear();
+    let (mut ok, mut later) = (0, 0);
+    for one in asked {
+        let answer: Value = serde_json::from_slice(&one.answer().await.unwrap()).unwrap();
+        match answer["status"].as_str() {
+            Some("OK") => ok += 1,
+            _ => later += usize::from(answer["error"].as_str().unwrap().contains("try again later")),
+        }
+    }
+    assert!(ok >= 1 + 300 / 32 && ok + later == 301, "{ok} and {later}");
+    assert_eq!(talk.arrived(&push), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_is_known_to_refuse_is_refused_before_it_is_queued_in_every_mode() {
+    let breaker = "[breaker]\nfailures = 1\nfirst_pause = \"1m\"\nlongest_pause = \"1m\"\n";
+    let mut talk = Talk::begin(Protocol::Http1, "data_dir = \"data\"\n", breaker).await;
+    let results = async |talk: &Talk, id: &str, device: String, body: String, prefer: &str| {
+        let message = json!({"target": "apple_rn", "devices": [device, apple_token(9)], "kind": "alert", "title": "t", "body": body});
+        let answer: Value =
+            serde_json::from_slice(&talk.post(id, &message, prefer).await.answer().await.unwrap()).unwrap();
+        [0, 1].map(|at| (answer["results"][at]["status"].clone(), answer["results"][at]["reason"].clone()))
+    };
+    let large = || "x".repeat(4_090);
+    let mut id = 0;
+    for is_open in [false, true] {
+        if is_open {
+            let fault = Fault::answer(503, "ServiceUnavailable").on(Provider::Apns);
+            talk.stage.simulator.faults().add(fault).unwrap();
+            let first = talk.push();
+            assert_eq!(talk.status(&first).await, "OK");
+        }
+        for prefer in ["wait=10", "respond-async"] {
+            id += 1;
+            let refused = results(&talk, &format!("large-{id}"), apple_token(1), large(), prefer).await;
+            for (status, reason) in refused {
+                assert_eq!((status, reason), (json!("failed"), json!("payload_too_large")), "{is_open} {prefer}");
+            }
+            let [long, other] = results(&talk, &format!("long-{id}"), "a".repeat(1_025), "b".into(), prefer).await;
+            assert_eq!(long, (json!("failed"), json!("token_too_long")), "{is_open} {prefer}");
+            assert_ne!(other.0, json!("failed"), "the other phone of the same message");
         }
     }
 }

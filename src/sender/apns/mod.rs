@@ -86,6 +86,13 @@ enum Identity {
 #[derive(Debug)]
 pub struct Prepared(Result<request::Prepared, Reason>);
 
+impl Prepared {
+    /// Why there is nothing to send.
+    pub(super) fn unfit(&self) -> Option<Reason> {
+        self.0.as_ref().err().copied()
+    }
+}
+
 impl Apns {
     /// Sets the target up: reads the authorities, resolves the proxy. Opens no connection yet.
     pub fn new(

@@ -59,6 +59,13 @@ pub struct Fcm {
 /// The body of a send, or why there is none. Private: it holds the device token and the text.
 pub struct Prepared(Result<Bytes, Reason>);
 
+impl Prepared {
+    /// Why there is nothing to send.
+    pub(super) fn unfit(&self) -> Option<Reason> {
+        self.0.as_ref().err().copied()
+    }
+}
+
 impl Fcm {
     /// Sets a project up. Opens no connection and asks for no token yet.
     pub fn new(target: &TargetSettings, settings: &FcmSettings, clock: &Clock) -> Result<Self, SetupError> {
