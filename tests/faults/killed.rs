@@ -10,42 +10,57 @@ use pushrelay::admission::signing::SigningKey;
 use pushrelay::admission::webhook::signing::{WebhookSigningKey, sign};
 use pushrelay::clock::Clock;
 use pushrelay::queue::inspect::{Filter, Inspector, MAX_LISTED, State, Which};
-use pushrelay::simulator::{Action, Fault, GoAway, Provider, Reset, Stall};
+use pushrelay::simulator::{Action, Fault, GoAway, Ledger, Provider, Reset, Stall};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::disk::with_a_data_dir;
-use crate::stand::{PATIENCE, arrived, outage};
+use crate::stand::{PATIENCE, outage};
 use crate::support::Push;
+use crate::support::leaver::{Caller, Protocol};
 use crate::support::process::Stage;
 use crate::support::push::apple_token;
 
 /// Settings of a process whose back-offs a test can wait for.
 const QUICK: &str = "[breaker]\nfailures = 3\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n";
 
-/// A chat server that posts until the relay has gone. It remembers what was acknowledged.
+/// A chat server, and a program, that post until the relay has gone. It remembers the numbers of what was acknowledged.
 struct Load {
     posters: JoinSet<()>,
     acknowledged: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Load {
-    /// So many requests at a time, each to a phone of its own, numbered from `first` on.
-    fn begin(relay: SocketAddr, key: &Arc<SigningKey>, at_a_time: u32, first: u32) -> Self {
+    /// So many requests at a time, each to a phone of its own, numbered from `first` on: over HTTP/1.1 and HTTP/2 in turns,
+    /// messages, badges and clears, and what a program does not wait for.
+    fn begin(
+        relay: SocketAddr,
+        key: &Arc<SigningKey>,
+        bot: &Arc<WebhookSigningKey>,
+        at_a_time: u32,
+        first: u32,
+    ) -> Self {
         let acknowledged = Arc::<Mutex<HashSet<String>>>::default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut posters = JoinSet::new();
         for poster in 0..at_a_time {
-            let (client, acknowledged, key) = (client.clone(), Arc::clone(&acknowledged), Arc::clone(key));
+            let (acknowledged, key, bot) = (Arc::clone(&acknowledged), Arc::clone(key), Arc::clone(bot));
+            let protocol = if poster.is_multiple_of(2) { Protocol::Http1 } else { Protocol::Http2 };
+            let caller = Caller::new(protocol, relay, "");
             posters.spawn(async move {
                 for number in (first + poster..).step_by(at_a_time as usize) {
-                    let push = push(number);
-                    let url = format!("http://{relay}/api/v1/send_push");
-                    let Ok(response) = client.post(url).body(push.body(&key).to_string()).send().await else { return };
-                    let Ok(body) = response.text().await else { return };
-                    let answer: Value = serde_json::from_str(&body).unwrap();
-                    if answer["status"] == "OK" {
-                        acknowledged.lock().unwrap().insert(push.text("ack_id").to_owned());
+                    let answer = if (number / at_a_time).is_multiple_of(4) {
+                        let body = native(number);
+                        let asked = caller.ask("/v1/notifications", &signed(&bot, number, &body), &body).await;
+                        let Ok(asked) = asked else { return };
+                        let Some(answer) = asked.answer().await else { return };
+                        let answer: Value = serde_json::from_slice(&answer).unwrap();
+                        answer["results"][0]["status"] == "queued"
+                    } else {
+                        let Some(answer) = caller.post(&push(number).body(&key).to_string()).await else { return };
+                        answer["status"] == "OK"
+                    };
+                    if answer {
+                        acknowledged.lock().unwrap().insert(number.to_string());
                     }
                 }
             });
@@ -75,12 +90,56 @@ impl Load {
     }
 }
 
+/// The phone of a number.
+fn token(number: u32) -> String {
+    if number.is_multiple_of(2) { apple_token(number) } else { format!("android-{number}") }
+}
+
 fn push(number: u32) -> Push {
-    if number.is_multiple_of(2) {
-        Push::apple(&apple_token(number))
-    } else {
-        Push::android(&format!("android-{number}"))
+    let push = if number.is_multiple_of(2) { Push::apple(&token(number)) } else { Push::android(&token(number)) };
+    let kind = ["message", "update_badge", "clear"][number as usize / 3 % 3];
+    push.with("ack_id", number.to_string()).with("type", kind)
+}
+
+fn native(number: u32) -> String {
+    let target = if number.is_multiple_of(2) { "apple_rn" } else { "android_rn" };
+    json!({"target": target, "devices": [token(number)], "kind": "alert", "title": "t"}).to_string()
+}
+
+/// The headers of a program that does not want to wait.
+fn signed(bot: &WebhookSigningKey, number: u32, body: &str) -> [(&'static str, String); 5] {
+    let signed =
+        sign(std::slice::from_ref(bot), &number.to_string(), Clock::System.unix_seconds(), body.as_bytes()).unwrap();
+    let sent = signed.as_sent();
+    [
+        ("prefer", "respond-async".to_owned()),
+        ("pushrelay-server", "bot".to_owned()),
+        ("webhook-id", sent.id.to_owned()),
+        ("webhook-timestamp", sent.timestamp.to_owned()),
+        ("webhook-signature", sent.signature.to_owned()),
+    ]
+}
+
+/// A program that the relay knows, and its entry in the configuration.
+fn program() -> (Arc<WebhookSigningKey>, String) {
+    let key = Arc::new(WebhookSigningKey::generate_symmetric());
+    let public = key.relay_text();
+    let entry = format!("[[server]]\nid = \"bot\"\nname = \"Bot\"\nwebhook_keys = [\"{}\"]\n", public.expose());
+    (key, entry)
+}
+
+/// How often what each number names has arrived.
+fn numbers(ledger: &Ledger) -> HashMap<String, u32> {
+    let mut arrived = HashMap::new();
+    for push in ledger.accepted() {
+        let token = push.device_token.as_str();
+        let number = match token.strip_prefix("android-") {
+            Some(number) => number.to_owned(),
+            None => u32::from_str_radix(&token[1..], 16).unwrap().to_string(),
+        };
+        *arrived.entry(number).or_default() += 1;
     }
+    arrived
 }
 
 /// The ack ids on disk.
@@ -105,7 +164,10 @@ fn key_of(stage: &Stage) -> Arc<SigningKey> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowledged() {
-    let stage = Stage::set(QUICK).await;
+    let (bot, entry) = program();
+    // A relay that is started again makes a token anew.
+    let stage =
+        Stage::set_with(&format!("{entry}{QUICK}"), |settings| settings.provider_token_interval = Duration::ZERO).await;
     let data = with_a_data_dir(&stage);
     let config = stage.folder.path().join("pushrelay.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -116,8 +178,8 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
     stage.simulator.faults().add(Fault::new(Action::Hold).on(Provider::Apns).for_token(&held)).unwrap();
     let mut relay = stage.serve();
     let address = relay.address();
-    let load = Load::begin(address, &key_of(&stage), 8, 0);
-    let hangs = Push::apple(&held);
+    let load = Load::begin(address, &key_of(&stage), &bot, 8, 0);
+    let hangs = Push::apple(&held).with("ack_id", 0xabc_def_u32.to_string());
     let hanging = stage.post(address, &hangs);
     let stop = async {
         load.reaches(200).await;
@@ -135,7 +197,7 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
     if answer.is_ok_and(|answer| answer.status == "OK") {
         acknowledged.insert(hangs.text("ack_id").to_owned());
     }
-    let (there, waiting) = (arrived(stage.simulator.ledger()), queued(&data));
+    let (there, waiting) = (numbers(stage.simulator.ledger()), queued(&data));
     let lost = acknowledged.iter().filter(|id| !there.contains_key(*id) && !waiting.contains(*id)).count();
     assert_eq!(lost, 0, "of {} acknowledged, {} waiting", acknowledged.len(), waiting.len());
     assert!(!waiting.is_empty(), "Google's wait");
@@ -144,7 +206,7 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
     retry_all(&data);
     let relay = stage.serve();
     let all = async {
-        while !acknowledged.iter().all(|id| arrived(stage.simulator.ledger()).contains_key(id)) {
+        while !acknowledged.iter().all(|id| numbers(stage.simulator.ledger()).contains_key(id)) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -154,9 +216,7 @@ async fn sigterm_under_load_ends_within_its_deadline_and_keeps_what_was_acknowle
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_program_did_not_wait_for_survives_a_kill_and_arrives_once() {
-    let signing = WebhookSigningKey::generate_symmetric();
-    let public = signing.relay_text();
-    let server = format!("[[server]]\nid = \"bot\"\nname = \"Bot\"\nwebhook_keys = [\"{}\"]\n", public.expose());
+    let (signing, server) = program();
     let stage = Stage::set_with(&server, |settings| settings.provider_token_interval = Duration::ZERO).await;
     let data = with_a_data_dir(&stage);
     // Apple says nothing to the process that will be killed.
@@ -166,7 +226,7 @@ async fn what_a_program_did_not_wait_for_survives_a_kill_and_arrives_once() {
     let devices: Vec<_> = (1..=50).map(apple_token).collect();
     let body =
         json!({"target": "apple_rn", "devices": devices, "kind": "alert", "title": "t", "body": "b"}).to_string();
-    let signed = sign(&[signing], "m-1", Clock::System.unix_seconds(), body.as_bytes()).unwrap();
+    let signed = sign(std::slice::from_ref(&signing), "m-1", Clock::System.unix_seconds(), body.as_bytes()).unwrap();
     let sent = signed.as_sent();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = client
@@ -217,7 +277,8 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
     // Any other is as good: the moments differ in each run all the same.
     let seed = std::env::var("PUSHRELAY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_128);
     let mut random = fastrand::Rng::with_seed(seed);
-    let stage = Stage::set_with(QUICK, |settings| {
+    let (bot, entry) = program();
+    let stage = Stage::set_with(&format!("{entry}{QUICK}"), |settings| {
         settings.provider_token_interval = Duration::ZERO;
         settings.ledger_capacity = 200_000;
     })
@@ -232,12 +293,12 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
             stage.simulator.faults().add(fault).unwrap();
         }
         let mut relay = stage.serve();
-        let load = Load::begin(relay.address(), &key, 8, kill * 100_000);
+        let load = Load::begin(relay.address(), &key, &bot, 8, kill * 100_000);
         tokio::time::sleep(Duration::from_millis(random.u64(1..150))).await;
         relay.signal("KILL");
         drop(relay);
         acknowledged.extend(load.end().await);
-        for (id, times) in arrived(stage.simulator.ledger()) {
+        for (id, times) in numbers(stage.simulator.ledger()) {
             *there.entry(id).or_default() += times;
         }
         stage.simulator.ledger().clear();
@@ -263,7 +324,7 @@ async fn a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
         }
     };
     tokio::time::timeout(PATIENCE, all).await.expect("what waited is delivered in the end");
-    for (id, times) in arrived(stage.simulator.ledger()) {
+    for (id, times) in numbers(stage.simulator.ledger()) {
         *there.entry(id).or_default() += times;
     }
     drop(relay);
