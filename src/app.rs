@@ -119,6 +119,7 @@ struct Summary {
 impl App {
     /// Sets everything up. Opens no connection to a provider yet. A target that cannot be set up is an error, unless the
     /// settings leave such targets out; with those, a relay without any target runs, too.
+    #[allow(clippy::too_many_lines, reason = "the parts of a process, wired in one place")]
     pub fn new(
         settings: Settings,
         clock: &Clock,
