@@ -1,13 +1,17 @@
 //! One target's circuit breaker: after enough trouble nothing is sent to its provider but one push now and then, to see
 //! whether it is back. Decides from the ends of attempts; sends, logs and waits for nothing itself.
 //!
-//! A push to a target that is well pays one relaxed load when it asks and one when it has its answer. All else is behind a
+//! An answer about one push is not one about the target: what fails counts only as long as nothing succeeds beside it, and a push that
+//! fails again and again counts twice at the most.
+//!
+//! A push to a target that is well pays one relaxed load when it asks and two when it has its answer. All else is behind a
 //! lock, which is taken only while something is wrong.
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +24,19 @@ use crate::outcome::{Attempt, Reason, Scope, Verdict};
 /// The first pause after refused credentials: 5 s. They are wrong until somebody acts, or for the seconds in which a key
 /// that was just made becomes known everywhere at the provider.
 const FIRST_PAUSE_FOR_CREDENTIALS: Duration = Duration::from_secs(5);
+
+/// For so long a success says of its target that the credentials are taken: a minute.
+const SPEAKS_FOR: Duration = Duration::from_mins(1);
+
+/// Refused credentials in a row that open a breaker where no success stands beside them. Not one: it may be that push's own.
+const REFUSALS: u32 = 3;
+
+/// So many attempts at one push count against its target. One that meets trouble for ever, be it in the queue, does not make an
+/// outage by itself.
+const COUNTED_ATTEMPTS: u32 = 2;
+
+/// Google's word for a phone whose key the project lacks: no trouble of the target's, unless nothing else is heard.
+const THIRD_PARTY: Reason = "THIRD_PARTY_AUTH_ERROR";
 
 /// In [`Breaker::word`]: not closed. The bits below count failures in a row.
 const NOT_CLOSED: u32 = 1 << 31;
@@ -44,6 +61,9 @@ pub struct Breaker {
     /// Mirrors `state`: 0 while all is well. Written under the lock only. Whoever reads it a moment late sends one push
     /// that it would not have, or takes the lock for nothing.
     word: AtomicU32,
+    born: Instant,
+    /// When the provider last took a push or refused it for its own sake: seconds since `born`, and one. 0: never.
+    succeeded: AtomicU64,
     state: Mutex<State>,
     /// A random number in `0.0..1.0`; fixed in tests.
     jitter: fn() -> f64,
@@ -184,7 +204,8 @@ impl Breaker {
     /// Closed.
     pub fn new(settings: BreakerSettings, clock: Clock) -> Self {
         let state = State { failures: 0, trouble_since: None, open: None, opened: 0, probes: 0 };
-        Self { settings, clock, word: AtomicU32::new(0), state: Mutex::new(state), jitter: fastrand::f64 }
+        let (born, word, succeeded) = (clock.now(), AtomicU32::new(0), AtomicU64::new(0));
+        Self { settings, clock, word, born, succeeded, state: Mutex::new(state), jitter: fastrand::f64 }
     }
 
     /// Asks before an attempt.
@@ -219,44 +240,86 @@ impl Breaker {
         Some(Probe { breaker: self, id: state.probes })
     }
 
-    /// Takes note of how an attempt went that began then and was let through with [`Pass::Closed`], be it that it ends when
-    /// the breaker is open: if it succeeds, the provider is there.
-    pub fn record(&self, attempt: &Attempt, began: Instant) -> Turn {
+    /// Takes note of how an attempt went, the `number`th at its push, that was made then and was let through with
+    /// [`Pass::Closed`], be it that it ends when the breaker is open: if it succeeds, the provider is there.
+    pub fn record(&self, attempt: &Attempt, during: Range<Instant>, number: u32) -> Turn {
         let why = match Evidence::of(attempt) {
             Evidence::Nothing => return Turn::None,
-            Evidence::Well if self.word.load(Ordering::Relaxed) == 0 => return Turn::None,
-            Evidence::Well => None,
+            Evidence::Well => {
+                self.note_success(during.end);
+                if self.word.load(Ordering::Relaxed) == 0 {
+                    return Turn::None;
+                }
+                None
+            }
             Evidence::Bad(_) if self.settings.failures == 0 => return Turn::None,
             Evidence::Bad(why) => Some(why),
         };
+        let counts = counts(attempt, number);
         let mut state = self.lock();
         let turn = match (why, &state.open) {
             (None, _) => self.close(&mut state),
             // The pause is over and nobody is out to see: this one has seen. (A probe that found the credential too old says
             // nothing; its second attempt comes here.)
-            (Some(why), Some(open)) if open.probe.is_none() && open.until <= began => {
-                self.open(&mut state, why, &attempt.verdict)
+            (Some(why), Some(open)) if open.probe.is_none() && open.until <= during.start => {
+                self.open(&mut state, why, &attempt.verdict, counts)
             }
             // It began before. Only a probe's failure makes the pause longer. But that somebody must act is news.
             (Some(why), Some(open)) if why == Why::Trouble || open.why == why => Turn::None,
-            (Some(Why::Trouble), _) => {
+            (Some(why), Some(_)) => self.open(&mut state, why, &attempt.verdict, counts),
+            // A push that was tried before, while others may be well. That the provider has taken nothing yet from these
+            // credentials is worth knowing whoever finds it.
+            (Some(why), None) if !counts && (why == Why::Trouble || self.has_succeeded()) => Turn::None,
+            (Some(why), None) => {
                 // What was under way when the trouble began and had no answer has met the same: a connection that breaks with a
                 // hundred pushes on it is one failure, and the attempts that follow tell whether it lasts.
-                let began_before = !attempt.answered && state.trouble_since.is_some_and(|since| began < since);
+                let began_before = !attempt.answered && state.trouble_since.is_some_and(|since| during.start < since);
                 state.trouble_since.get_or_insert_with(|| self.clock.now());
                 if !began_before {
-                    state.failures = state.failures.saturating_add(1).min(NOT_CLOSED - 1);
+                    // A refusal of fresh credentials is the second of its push, and the first has not counted.
+                    let attempts = if why == Why::Credentials { number.clamp(1, COUNTED_ATTEMPTS) } else { 1 };
+                    state.failures = state.failures.saturating_add(attempts).min(NOT_CLOSED - 1);
                 }
-                if state.failures < self.settings.failures {
+                if state.failures < self.enough(why, attempt, during.end) {
                     Turn::None
                 } else {
-                    self.open(&mut state, Why::Trouble, &attempt.verdict)
+                    self.open(&mut state, why, &attempt.verdict, true)
                 }
             }
-            (Some(Why::Credentials), _) => self.open(&mut state, Why::Credentials, &attempt.verdict),
         };
         self.mirror(&state);
         turn
+    }
+
+    /// How many failures in a row say that it is the target.
+    fn enough(&self, why: Why, attempt: &Attempt, now: Instant) -> u32 {
+        // What is known without asking is not a push's own.
+        if why == Why::Credentials && !attempt.answered {
+            return 1;
+        }
+        let is_alone = !self.has_succeeded() || self.since_success(now) >= SPEAKS_FOR;
+        if why == Why::Credentials && is_alone && attempt.verdict.reason() != Some(THIRD_PARTY) {
+            self.settings.failures.min(REFUSALS)
+        } else {
+            self.settings.failures
+        }
+    }
+
+    fn has_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed) != 0
+    }
+
+    fn since_success(&self, now: Instant) -> Duration {
+        let at = Duration::from_secs(self.succeeded.load(Ordering::Relaxed).saturating_sub(1));
+        now.saturating_duration_since(self.born).saturating_sub(at)
+    }
+
+    /// Written once a second: it is the same word for everybody.
+    fn note_success(&self, now: Instant) {
+        let second = now.saturating_duration_since(self.born).as_secs() + 1;
+        if self.succeeded.load(Ordering::Relaxed) != second {
+            self.succeeded.store(second, Ordering::Relaxed);
+        }
     }
 
     /// New credentials were loaded: whatever was known about the old ones, the next push may try them. Still only one does
@@ -264,6 +327,8 @@ impl Breaker {
     pub fn reset(&self) {
         let now = self.clock.now();
         let mut state = self.lock();
+        // What the old ones could says nothing about these.
+        self.succeeded.store(0, Ordering::Relaxed);
         state.forget_failures();
         if let Some(open) = &mut state.open {
             open.pause = Duration::ZERO;
@@ -291,7 +356,8 @@ impl Breaker {
         }
     }
 
-    fn open(&self, state: &mut State, why: Why, verdict: &Verdict) -> Turn {
+    /// The pause is `longer` than the one before, unless a push met it that meets trouble wherever it goes, for all that is known.
+    fn open(&self, state: &mut State, why: Why, verdict: &Verdict, longer: bool) -> Turn {
         let now = self.clock.now();
         let reason = verdict.reason().unwrap_or_default();
         let first = match why {
@@ -300,7 +366,7 @@ impl Breaker {
         };
         let before = state.open.as_ref();
         let is_news = before.is_none_or(|before| before.why != why);
-        let doubled = before.map_or(Duration::ZERO, |before| before.pause.saturating_mul(2));
+        let doubled = before.map_or(Duration::ZERO, |before| before.pause.saturating_mul(if longer { 2 } else { 1 }));
         let pause = doubled.max(first).min(self.settings.longest_pause);
         let wait = wait(pause, retry_after(verdict), (self.jitter)());
         let since = before.map_or(now, |before| before.since);
@@ -331,15 +397,19 @@ impl Breaker {
 }
 
 impl Probe<'_> {
-    /// Says how it went: closes the breaker, or begins a pause twice as long. What says nothing about the provider (an old
+    /// Says how it went, the `number`th attempt at its push: closes the breaker, or begins a pause twice as long, or as long
+    /// again if that push had its attempts. What says nothing about the provider (an old
     /// provider token, a push that was never sent) lets the next push be the probe.
-    pub fn report(self, attempt: &Attempt) -> Turn {
+    pub fn report(self, attempt: &Attempt, number: u32) -> Turn {
         let breaker = self.breaker;
         let mut state = breaker.lock();
         let is_mine = state.open.as_ref().is_some_and(|open| open.probe == Some(self.id));
         let turn = match Evidence::of(attempt) {
-            Evidence::Well => breaker.close(&mut state),
-            Evidence::Bad(why) if is_mine => breaker.open(&mut state, why, &attempt.verdict),
+            Evidence::Well => {
+                breaker.note_success(breaker.clock.now());
+                breaker.close(&mut state)
+            }
+            Evidence::Bad(why) if is_mine => breaker.open(&mut state, why, &attempt.verdict, counts(attempt, number)),
             Evidence::Bad(_) | Evidence::Nothing => Turn::None,
         };
         breaker.mirror(&state);
@@ -358,6 +428,16 @@ impl Drop for Probe<'_> {
     }
 }
 
+/// Whether the `number`th attempt at a push says something about its target, should it fail. Where nobody can have seen the
+/// push, it is not its doing.
+pub fn counts(attempt: &Attempt, number: u32) -> bool {
+    let was_seen = match attempt.verdict {
+        Verdict::Retry { unprocessed, .. } => !unprocessed,
+        _ => attempt.answered,
+    };
+    number <= COUNTED_ATTEMPTS || !was_seen
+}
+
 /// What an attempt says about its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evidence {
@@ -370,7 +450,7 @@ enum Evidence {
 impl Evidence {
     fn of(attempt: &Attempt) -> Self {
         match &attempt.verdict {
-            Verdict::TargetBroken { .. } => Self::Bad(Why::Credentials),
+            Verdict::TargetBroken { .. } | Verdict::Rejected { reason: THIRD_PARTY } => Self::Bad(Why::Credentials),
             Verdict::Retry { scope: Scope::Target, .. } => Self::Bad(Why::Trouble),
             Verdict::NewCredential { .. } => Self::Nothing,
             // What the relay itself refused to send has met nobody.

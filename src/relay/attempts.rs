@@ -188,7 +188,7 @@ impl Relay {
             if let Some(span) = &subject.span {
                 self.traces.attempt(span, &attempt, tried.attempts, attempt_took);
             }
-            target.record(sender, subject.transport, &attempt, probe, began..ended);
+            target.record(sender, subject.transport, &attempt, probe, began..ended, tried.attempts);
             turn = None;
             // Made anew: before the loop it would lie in the future of each push in flight while it waits.
             let limits = DeliverySettings { deadline: *deadline, ..self.limits.clone() };
@@ -200,7 +200,7 @@ impl Relay {
             let Next::Attempt { after } = next else {
                 let Tried { attempts, elapsed, .. } = tried;
                 let last = if tried.credential_renewed {
-                    target.settled(sender, subject.transport, attempt, began..ended)
+                    target.settled(sender, subject.transport, attempt, began..ended, tried.attempts)
                 } else {
                     attempt
                 };

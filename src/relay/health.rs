@@ -42,6 +42,8 @@ struct Last {
     verdict: &'static str,
     reason: Option<Reason>,
     broken: bool,
+    /// When the provider last took a push, or refused it for its own sake.
+    well_at: Option<Instant>,
     at: Instant,
 }
 
@@ -50,23 +52,29 @@ impl Health {
         Self { clock, trouble_in_a_row: AtomicU32::new(0), last: Mutex::new(None) }
     }
 
-    /// Takes note of a verdict.
-    pub(super) fn record(&self, verdict: &Verdict) {
+    /// Takes note of a verdict. One that does not `count` is of a push that was tried before, and says little about others.
+    pub(super) fn record(&self, verdict: &Verdict, counts: bool) {
+        let now = self.clock.now();
         match verdict {
             Verdict::Retry { scope: Scope::Phone | Scope::Quota, .. } => {}
-            Verdict::Retry { .. } => {
+            Verdict::Retry { .. } | Verdict::TargetBroken { .. } if !counts => {}
+            Verdict::Retry { .. } | Verdict::TargetBroken { .. } => {
                 // Wraps after four thousand million failures without one success; it then reads as healthy for five.
                 self.trouble_in_a_row.fetch_add(1, Ordering::Relaxed);
             }
             _ => self.trouble_in_a_row.store(0, Ordering::Relaxed),
         }
-        let last = Last {
-            verdict: verdict.label(),
-            reason: verdict.reason(),
-            broken: matches!(verdict, Verdict::TargetBroken { .. }),
-            at: self.clock.now(),
+        let is_broken = matches!(verdict, Verdict::TargetBroken { .. });
+        let mut guard = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let well_at = match verdict {
+            Verdict::Delivered | Verdict::Remove { .. } | Verdict::Rejected { .. } => Some(now),
+            _ => guard.and_then(|last| last.well_at),
         };
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(last);
+        // While others succeed it is that push's own trouble.
+        let is_alone = well_at.is_none_or(|at| now.saturating_duration_since(at) >= HOLDS)
+            || self.trouble_in_a_row.load(Ordering::Relaxed) >= TROUBLE_IN_A_ROW;
+        let broken = is_broken && is_alone;
+        *guard = Some(Last { verdict: verdict.label(), reason: verdict.reason(), broken, well_at, at: now });
     }
 
     /// Knows nothing again, as at the start.
@@ -117,12 +125,12 @@ mod tests {
         let health = Health::new(Clock::System);
         assert!(health.problem().is_none());
         for _ in 0..TROUBLE_IN_A_ROW - 1 {
-            health.record(&trouble());
+            health.record(&trouble(), true);
         }
         assert!(health.problem().is_none(), "a few failures are no outage");
-        health.record(&trouble());
+        health.record(&trouble(), true);
         assert_eq!(health.problem().unwrap(), "the last 5 attempts met trouble: connect_refused");
-        health.record(&Verdict::Delivered);
+        health.record(&Verdict::Delivered, true);
         assert!(health.problem().is_none());
     }
 
@@ -130,14 +138,28 @@ mod tests {
     fn a_phone_that_gets_too_much_says_nothing_about_the_target() {
         let health = Health::new(Clock::System);
         for _ in 0..10 {
-            health.record(&Verdict::Retry {
-                reason: "TooManyRequests",
-                after: None,
-                scope: Scope::Phone,
-                unprocessed: true,
-            });
+            health.record(
+                &Verdict::Retry { reason: "TooManyRequests", after: None, scope: Scope::Phone, unprocessed: true },
+                true,
+            );
         }
         assert!(health.problem().is_none());
+    }
+
+    #[test]
+    fn refused_credentials_are_that_pushs_own_trouble_while_others_succeed_and_the_targets_if_they_do_not() {
+        let health = Health::new(Clock::System);
+        let broken = Verdict::TargetBroken { reason: "BadTopic" };
+        for _ in 0..20 {
+            health.record(&Verdict::Delivered, true);
+            health.record(&broken, true);
+            assert!(health.problem().is_none() && !health.is_broken());
+        }
+        // One that is tried again and again.
+        (0..20).for_each(|_| health.record(&broken, false));
+        assert!(health.problem().is_none());
+        (0..TROUBLE_IN_A_ROW).for_each(|_| health.record(&broken, true));
+        assert!(health.problem().unwrap().ends_with("BadTopic") && health.is_broken());
     }
 
     #[tokio::test]
@@ -146,14 +168,14 @@ mod tests {
             let clock = Clock::manual(1_000);
             let health = Health::new(clock.clone());
             for _ in 0..TROUBLE_IN_A_ROW {
-                health.record(&bad);
+                health.record(&bad, true);
             }
             clock.advance(HOLDS.saturating_sub(Duration::from_secs(1)));
             assert!(health.problem().is_some(), "{bad:?}");
             clock.advance(Duration::from_secs(1));
             assert_eq!(health.problem(), None, "{bad:?}");
             assert_eq!(health.last().unwrap().seconds_ago, HOLDS.as_secs(), "the attempt itself is not forgotten");
-            health.record(&bad);
+            health.record(&bad, true);
             assert!(health.problem().is_some(), "{bad:?} again");
         }
     }
@@ -162,13 +184,15 @@ mod tests {
     fn a_refused_credential_is_a_problem_at_once() {
         let health = Health::new(Clock::System);
         let broken = Verdict::TargetBroken { reason: "InvalidProviderToken" };
-        health.record(&broken);
+        health.record(&broken, true);
         assert!(health.problem().unwrap().ends_with("InvalidProviderToken"));
         assert_eq!(health.last().unwrap().verdict, "target_broken");
         assert!(health.is_broken());
-        health.record(&Verdict::Delivered);
+        health.record(&Verdict::Delivered, true);
         assert!(!health.is_broken());
-        health.record(&broken);
+        health.forget();
+        health.record(&broken, true);
+        assert!(health.is_broken());
         health.forget();
         assert!(!health.is_broken() && health.problem().is_none() && health.last().is_none());
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::health::{Health, LastAttempt};
 use super::room::Room;
 use crate::clock::Clock;
-use crate::delivery::breaker::{self, Breaker, BreakerSettings, BreakerState, Probe, Why};
+use crate::delivery::breaker::{self, Breaker, BreakerSettings, BreakerState, Position, Probe, Why};
 use crate::delivery::pace::{self, Pace};
 use crate::delivery::removal_cause::{Cause, likely_cause};
 use crate::delivery::removal_guard::{self, GuardState, RemovalGuard, RemovalGuardSettings, Ruling, Withholding};
@@ -102,16 +102,16 @@ impl Target {
     pub(super) fn readiness(&self, waiting: Option<Waiting>) -> TargetReadiness {
         let sender = self.sender.load();
         let expires_at = sender.credential_expires_at();
-        let now = self.clock.now();
+        let (now, breaker) = (self.clock.now(), self.breaker.state());
         TargetReadiness {
             name: self.name.clone(),
             platform: self.platform,
-            problem: sender.credential_problem().or_else(|| self.health.problem()),
+            problem: sender.credential_problem().or_else(|| self.health.problem()).or_else(|| left_alone(&breaker)),
             left_out: false,
             last: self.health.last(),
             credential_expires_at: expires_at,
             credential_days_left: expires_at.map(|end| days_left(end, self.clock.unix_seconds())),
-            breaker: self.breaker.state(),
+            breaker,
             removals_withheld: self.guard.as_ref().and_then(|guard| withholding(guard, now)),
             rate_limit: self.pace.state(now).per_second,
             waiting,
@@ -149,7 +149,7 @@ impl Target {
         }
     }
 
-    /// Takes note of an attempt made from when to when, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
+    /// Takes note of an attempt, the `number`th at its push, made from when to when, and tells an operator when it changes whether the target is asked. With a `probe`, the attempt
     /// was the one that was to find that out.
     /// What a sender met that has been replaced says nothing about its successor.
     /// Nor does it say anything about other pushes that the provider does not let us send calls: their topic is another one,
@@ -161,16 +161,17 @@ impl Target {
         attempt: &Attempt,
         probe: Option<Probe<'_>>,
         during: Range<Instant>,
+        number: u32,
     ) {
         let is_about_calls = transport == Transport::Voip && matches!(attempt.verdict, Verdict::TargetBroken { .. });
         if is_about_calls || !Arc::ptr_eq(&self.sender.load(), sender) {
             return;
         }
-        self.health.record(&attempt.verdict);
+        self.health.record(&attempt.verdict, breaker::counts(attempt, number));
         self.tell_of_pace(self.pace.record(attempt, during.clone()));
         self.tell_of_breaker(match probe {
-            Some(probe) => probe.report(attempt),
-            None => self.breaker.record(attempt, during.start),
+            Some(probe) => probe.report(attempt, number),
+            None => self.breaker.record(attempt, during, number),
         });
     }
 
@@ -273,10 +274,11 @@ impl Target {
         transport: Transport,
         attempt: Attempt,
         during: Range<Instant>,
+        number: u32,
     ) -> Attempt {
         let Verdict::NewCredential { reason } = attempt.verdict else { return attempt };
         let broken = Attempt { verdict: Verdict::TargetBroken { reason }, ..attempt };
-        self.record(sender, transport, &broken, None, during);
+        self.record(sender, transport, &broken, None, during, number);
         broken
     }
 
@@ -288,6 +290,21 @@ impl Target {
         self.resumed.notify_one();
         self.room.go_on();
     }
+}
+
+/// For as long as nothing is sent to it at all. When that is over it must become ready by itself: whoever takes a relay that is
+/// not ready out of service also takes away the pushes that would show that its provider is back.
+fn left_alone(breaker: &BreakerState) -> Option<String> {
+    let (why, reason) = breaker.cause.filter(|_| breaker.position == Position::Open)?;
+    let left = breaker.next_try_in.as_secs_f64().ceil();
+    Some(match why {
+        Why::Credentials => format!(
+            "the provider does not accept this target's credentials or topic: {reason}; nothing is sent for another {left} s"
+        ),
+        Why::Trouble => {
+            format!("one attempt after the other met trouble: {reason}; nothing is sent for another {left} s")
+        }
+    })
 }
 
 /// Why removals are withheld, for whoever asks how the target is.

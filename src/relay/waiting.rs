@@ -7,6 +7,7 @@ use super::attempts::{Run, Stopped};
 use super::memory::Pending;
 use super::target::Target;
 use super::{Relay, Remembered};
+use crate::delivery::breaker::Position;
 use crate::delivery::lifetime;
 use crate::delivery::policy::{self, Later, Queued};
 use crate::delivery::removal_cause::is_ambiguous;
@@ -89,7 +90,8 @@ impl Relay {
     ) -> Report {
         let Some(queue) = &self.queue else { return self.settle(target, subject, run, pending) };
         let Kept { notification, accepted_at, expires_at } = *kept;
-        let Some(due_at) = self.due_at(run, expires_at) else {
+        let is_left_alone = target.breaker.state().position != Position::Closed;
+        let Some(due_at) = self.due_at(run, expires_at, is_left_alone) else {
             return self.settle(target, subject, run, pending);
         };
         let entry = NewEntry {
@@ -151,13 +153,13 @@ impl Relay {
     }
 
     /// When what was not delivered is tried next, since the Unix epoch; `None` if its time is over before.
-    fn due_at(&self, run: &Run, expires_at: Duration) -> Option<Duration> {
+    fn due_at(&self, run: &Run, expires_at: Duration, is_left_alone: bool) -> Option<Duration> {
         let now = self.queue_time();
         let due_at = match run.stopped {
             // Not this notification's doing: the worker asks the same breaker and the same pace.
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
             // The breaker is open now: it says when.
-            None if matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
+            None if is_left_alone && matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
             Some(Stopped::Shutdown | Stopped::Share) | None => {
                 let queued =
                     Queued { attempts: run.attempts, credential_renewed: true, others_arrive: false, now, expires_at };

@@ -4,7 +4,7 @@
 //! process had leased is free again at the next start. Should a lease end early all the same (the clock was set forward, the
 //! process was stopped for a while), the loop still knows what it is trying: no entry is tried by two at once.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +54,10 @@ const MOST_DROPS: u32 = 10;
 /// How often it is tried to write what became of an entry. Each try waits 10 s for another process that holds the file; meanwhile
 /// the loop knows the entry, lease or not.
 const MOST_WRITES: u32 = 3;
+
+/// Entries looked at for a probe: one that was not tried before says more about the provider than one that has failed, and
+/// fewer than so many that fail for ever keep no target closed.
+const PROBES_LOOKED_AT: usize = 16;
 
 /// What a lease is longer than the two attempts that it may take (the second with a new credential): for the disk.
 const LEASE_MARGIN: Duration = Duration::from_secs(20);
@@ -118,7 +122,7 @@ impl Relay {
         }
         let (probe, limit) = match target.breaker.admit() {
             Pass::Closed => (None, free),
-            Pass::Probe(probe) => (Some(probe), 1),
+            Pass::Probe(probe) => (Some(probe), PROBES_LOOKED_AT.min(free)),
             Pass::Refused(refused) => {
                 return self.while_left_alone(queue, target, running, refused.retry_in).await;
             }
@@ -178,7 +182,8 @@ impl Relay {
         wait
     }
 
-    /// Tries the first and waits for its end, if it is a probe; begins to try the others.
+    /// Tries the one that was tried least and waits for its end, if there is a probe; begins to try the others, which go back if the
+    /// breaker is still open.
     async fn begin_to_try(
         self: &Arc<Self>,
         target: &Target,
@@ -186,13 +191,14 @@ impl Relay {
         probe: Option<Probe<'_>>,
         running: &mut Running,
     ) {
-        let mut entries = entries.into_iter().filter(|entry| !running.entries.contains(&entry.id));
-        if let Some(probe) = probe
-            && let Some(entry) = entries.next()
-        {
-            self.try_safely(target, entry, Some(probe)).await;
+        let mut entries: VecDeque<_> =
+            entries.into_iter().filter(|entry| !running.entries.contains(&entry.id)).collect();
+        if let Some(probe) = probe {
+            let least = entries.iter().enumerate().min_by_key(|(_, entry)| entry.attempts).map(|(place, _)| place);
+            if let Some(entry) = least.and_then(|place| entries.remove(place)) {
+                self.try_safely(target, entry, Some(probe)).await;
+            }
         }
-        let entries: Vec<_> = entries.collect();
         for (place, entry) in entries.into_iter().enumerate() {
             // The first was counted above. Where there is a limit there are no others, unless it came this very moment or their
             // time is nearly over.
@@ -279,12 +285,12 @@ impl Relay {
             let ended = self.clock.now();
             tried = Tried { attempts: tried.attempts + 1, took: ended - started };
             target.metrics.attempt(&attempt.verdict, tried.took);
-            target.record(&sender, transport, &attempt, probe.take(), started..ended);
+            target.record(&sender, transport, &attempt, probe.take(), started..ended, tried.attempts);
             if matches!(attempt.verdict, Verdict::NewCredential { .. }) && !renewed {
                 renewed = true;
                 continue;
             }
-            break target.settled(&sender, transport, attempt, started..ended);
+            break target.settled(&sender, transport, attempt, started..ended, tried.attempts);
         };
         self.decide(target, &entry, &attempt, &tried).await;
     }

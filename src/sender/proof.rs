@@ -62,8 +62,11 @@ mod tests {
             (Verdict::NewCredential { reason: "UNAUTHENTICATED" }, refused("UNAUTHENTICATED")),
             (Verdict::Rejected { reason: "other_403" }, refused("other_403")),
             (Verdict::Rejected { reason: "BadPath" }, unknown("BadPath")),
-            (Verdict::Rejected { reason: "HTTP 400" }, unknown("HTTP 400")),
+            (retry("HTTP 400", Scope::Target), unknown("HTTP 400")),
             (retry("connect_refused", Scope::Target), unknown("connect_refused")),
+            (retry("not_googles_answer", Scope::Target), unknown("not_googles_answer")),
+            (retry("not_apples_answer", Scope::Target), unknown("not_apples_answer")),
+            (Verdict::Rejected { reason: "THIRD_PARTY_AUTH_ERROR" }, unknown("THIRD_PARTY_AUTH_ERROR")),
             (retry("TooManyRequests", Scope::Phone), unknown("TooManyRequests")),
             (retry("QUOTA_EXCEEDED", Scope::Quota), unknown("QUOTA_EXCEEDED")),
         ];

@@ -14,6 +14,7 @@ mod support;
 
 mod stand;
 
+mod answers;
 mod breaker;
 mod clocks;
 mod disk;

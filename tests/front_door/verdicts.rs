@@ -17,7 +17,7 @@ enum Told {
     FailAfterFewRetries,
     /// FAIL after a second attempt with a fresh credential.
     FailAfterRenewal,
-    /// FAIL at once and the target counts as broken.
+    /// FAIL at once: our credentials or topic are wrong, as far as this push tells.
     Broken,
 }
 
@@ -29,11 +29,6 @@ impl Told {
             Self::FailAfterFewRetries => 3,
             Self::FailAfterRetries => 15,
         }
-    }
-
-    fn is_not_ready(self) -> bool {
-        // So many attempts in a row, and nothing else of late, are all that is known of the target.
-        matches!(self, Self::Broken | Self::FailAfterRenewal | Self::FailAfterRetries)
     }
 }
 
@@ -76,7 +71,7 @@ const FCM: &[(u16, &str, Told)] = &[
     (404, "", Told::Broken),
     (403, "", Told::Broken),
     (401, "", Told::FailAfterRenewal),
-    (401, "THIRD_PARTY_AUTH_ERROR", Told::Broken),
+    (401, "THIRD_PARTY_AUTH_ERROR", Told::Fail),
     (400, "INVALID_ARGUMENT", Told::Fail),
     (500, "INTERNAL", Told::FailAfterRetries),
     (503, "UNAVAILABLE", Told::FailAfterRetries),
@@ -105,7 +100,7 @@ async fn check(scene: &Scene, provider: Provider, status: u16, reason: &str, tol
     let (_, detail) = scene.ready().await;
     let targets = detail["targets"].as_array().unwrap();
     let state = targets.iter().find(|candidate| candidate["name"] == target).unwrap();
-    assert_eq!(!state["problem"].is_null(), told.is_not_ready(), "{what}: {state}");
+    assert!(state["problem"].is_null(), "{what}: others have arrived, so it is that push's own trouble: {state}");
 
     scene.post(&push()).await.expect_ok();
 }
@@ -146,4 +141,19 @@ async fn a_quota_answer_of_google_is_not_hammered() {
     scene.simulator.faults().add(Fault::answer(429, "QUOTA_EXCEEDED").on(Provider::Fcm)).unwrap();
     scene.post(&Push::android("android-1")).await.expect_fail(200, "QUOTA_EXCEEDED");
     assert_eq!(scene.simulator.ledger().counts().refused, 3, "as often as it is configured");
+}
+
+#[tokio::test]
+async fn refused_credentials_make_a_target_not_ready_where_nothing_arrives_beside_them() {
+    for (provider, status, reason, target, push) in [
+        (Provider::Apns, 403, "InvalidProviderToken", "apple_rn", Push::apple(&apple_token(1))),
+        (Provider::Fcm, 403, "", "android_rn", Push::android("android-1")),
+    ] {
+        let scene = without_breaker().await;
+        scene.simulator.faults().add(Fault::answer(status, reason).on(provider)).unwrap();
+        assert_eq!(scene.post(&push).await.status, "FAIL");
+        let (_, detail) = scene.ready().await;
+        let state = detail["targets"].as_array().unwrap().iter().find(|one| one["name"] == target).unwrap();
+        assert!(!state["problem"].is_null(), "{state}");
+    }
 }

@@ -98,8 +98,8 @@ pub(in crate::config) static BREAKER: Group = Group {
             "failures",
             Kind::Count(0, 1_000),
             Default("10"),
-            "How many attempts in a row must meet trouble. Refused credentials are enough by themselves. 0 switches all of this \
-             off: each push tries. Files of mattermost-push-proxy mean that.",
+            "How many attempts in a row must meet trouble; three that are refused for our credentials, if nothing has \
+             succeeded within a minute. 0 switches all of this off: each push tries. Files of mattermost-push-proxy mean that.",
         ),
         key(
             "first_pause",

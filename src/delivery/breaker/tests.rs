@@ -26,6 +26,15 @@ fn broken() -> Attempt {
     Attempt::answered(Verdict::TargetBroken { reason: "InvalidProviderToken" })
 }
 
+fn no_way() -> Attempt {
+    let (reason, after, scope) = ("connect_refused", None, Scope::Target);
+    Attempt::unanswered(Verdict::Retry { reason, after, scope, unprocessed: true })
+}
+
+fn third_party() -> Attempt {
+    Attempt::answered(Verdict::Rejected { reason: "THIRD_PARTY_AUTH_ERROR" })
+}
+
 fn stale() -> Attempt {
     Attempt::answered(Verdict::NewCredential { reason: "ExpiredProviderToken" })
 }
@@ -37,15 +46,19 @@ enum Step {
     Ends(Attempt),
     /// So many of them do.
     End(u32, Attempt),
+    /// So many do, each at a push that was tried often before.
+    Again(u32, Attempt),
     /// A push asks, is the probe, and ends so.
     Probe(Attempt),
+    /// The same with a push that was tried often before.
+    AgainProbed(Attempt),
     /// A push asks, is the probe, and is given up.
     GivenUp,
     Wait(u64),
     Reset,
 }
 
-use Step::{End, Ends, GivenUp, Probe as Probed, Reset, Wait};
+use Step::{Again, AgainProbed, End, Ends, GivenUp, Probe as Probed, Reset, Wait};
 
 #[test]
 fn each_course_of_events_ends_in_its_state() {
@@ -62,7 +75,9 @@ fn each_course_of_events_ends_in_its_state() {
         ("an old token between", vec![End(2, down()), Ends(stale()), Ends(down())], Open, 1),
         ("phones that get too much", vec![End(9, trouble(Scope::Phone, None))], Closed, 0),
         ("a used up quota", vec![End(9, trouble(Scope::Quota, Some(60)))], Closed, 0),
-        ("refused credentials", vec![Ends(broken())], Open, 5),
+        ("refused credentials", vec![End(3, broken())], Open, 5),
+        ("one refusal is that push's", vec![Ends(broken())], Closed, 0),
+        ("refusals with a success between", vec![End(2, broken()), Ends(delivered()), End(2, broken())], Closed, 0),
         ("refused credentials, not even sent", vec![Ends(Attempt { answered: false, ..broken() })], Open, 5),
         ("old credentials", vec![End(9, stale())], Closed, 0),
         ("a Retry-After", vec![End(2, down()), Ends(trouble(Scope::Target, Some(30)))], Open, 30),
@@ -70,7 +85,7 @@ fn each_course_of_events_ends_in_its_state() {
         ("an endless Retry-After", vec![End(2, down()), Ends(trouble(Scope::Target, Some(u64::MAX)))], Open, 3_600),
         ("stragglers do not add to the pause", vec![End(9, down())], Open, 1),
         ("a straggler with news", vec![End(3, down()), Ends(broken())], Open, 5),
-        ("trouble does not hide what must be mended", vec![Ends(broken()), End(9, down())], Open, 5),
+        ("trouble does not hide what must be mended", vec![End(3, broken()), End(9, down())], Open, 5),
         ("a straggler that succeeds", vec![End(3, down()), Ends(delivered())], Closed, 0),
         ("the pause is over", vec![End(3, down()), Wait(1)], HalfOpen, 0),
         ("a probe succeeds", vec![End(3, down()), Wait(1), Probed(delivered())], Closed, 0),
@@ -80,18 +95,25 @@ fn each_course_of_events_ends_in_its_state() {
         ("a probe is told to wait", vec![End(3, down()), Wait(1), Probed(trouble(Scope::Target, Some(90)))], Open, 90),
         ("a probe is given up", vec![End(3, down()), Wait(1), GivenUp], HalfOpen, 0),
         ("the next one is it", vec![End(3, down()), Wait(1), GivenUp, Probed(delivered())], Closed, 0),
-        ("a probe with an old token", vec![Ends(broken()), Wait(5), Probed(stale())], HalfOpen, 0),
-        ("a probe that was not sent", vec![Ends(broken()), Wait(5), Probed(rejected(false))], HalfOpen, 0),
-        ("credentials again refused", vec![Ends(broken()), Wait(5), Probed(broken())], Open, 10),
+        ("a probe with an old token", vec![End(3, broken()), Wait(5), Probed(stale())], HalfOpen, 0),
+        ("a probe that was not sent", vec![End(3, broken()), Wait(5), Probed(rejected(false))], HalfOpen, 0),
+        ("credentials again refused", vec![End(3, broken()), Wait(5), Probed(broken())], Open, 10),
         (
             "credentials refused all day",
-            [vec![Ends(broken())], vec![vec![Wait(60), Probed(broken())]; 9].concat()].concat(),
+            [vec![End(3, broken())], vec![vec![Wait(60), Probed(broken())]; 9].concat()].concat(),
             Open,
             60,
         ),
-        ("new credentials", vec![Ends(broken()), Reset], HalfOpen, 0),
-        ("new credentials that are no better", vec![Ends(broken()), Wait(5), Reset, Probed(broken())], Open, 5),
+        ("new credentials", vec![End(3, broken()), Reset], HalfOpen, 0),
+        ("new credentials that are no better", vec![End(3, broken()), Wait(5), Reset, Probed(broken())], Open, 5),
         ("new credentials begin the count anew", vec![End(2, down()), Reset, End(2, down())], Closed, 0),
+        ("one push that meets trouble for ever", vec![End(2, down()), Again(100, down())], Closed, 0),
+        ("one that finds no way", vec![Again(3, no_way())], Open, 1),
+        ("one that finds the credentials refused", vec![Ends(delivered()), Again(100, broken())], Closed, 0),
+        ("one that finds them refused, and nothing was taken yet", vec![Again(3, broken())], Open, 5),
+        ("a probe that was tried before", vec![End(3, down()), Wait(1), AgainProbed(down())], Open, 1),
+        ("phones whose key the project lacks", vec![End(2, third_party()), Ends(delivered())], Closed, 0),
+        ("nothing but such phones", vec![End(3, third_party())], Open, 5),
         ("the pause begins anew", vec![End(3, down()), Wait(1), Probed(delivered()), End(3, down())], Open, 1),
     ];
     for (what, steps, position, next_try) in table {
@@ -125,9 +147,13 @@ fn take(breaker: &Breaker, clock: &Clock, step: Step) {
         other => panic!("{other:?}"),
     };
     match step {
-        Ends(attempt) => _ = breaker.record(&attempt, clock.now()),
-        End(times, attempt) => (0..times).for_each(|_| _ = breaker.record(&attempt, clock.now())),
-        Probed(attempt) => _ = probe(breaker).report(&attempt),
+        Ends(attempt) => _ = breaker.record(&attempt, clock.now()..clock.now(), 1),
+        End(times, attempt) => (0..times).for_each(|_| _ = breaker.record(&attempt, clock.now()..clock.now(), 1)),
+        Again(times, attempt) => {
+            (0..times).for_each(|_| _ = breaker.record(&attempt, clock.now()..clock.now(), 3));
+        }
+        Probed(attempt) => _ = probe(breaker).report(&attempt, 1),
+        AgainProbed(attempt) => _ = probe(breaker).report(&attempt, 3),
         GivenUp => drop(probe(breaker)),
         Wait(seconds) => clock.advance(SECOND * u32::try_from(seconds).unwrap()),
         Reset => breaker.reset(),
@@ -135,26 +161,53 @@ fn take(breaker: &Breaker, clock: &Clock, step: Step) {
 }
 
 #[test]
+fn refused_credentials_open_it_soon_where_nothing_succeeds_beside_them_and_late_where_something_does() {
+    // Ten failures in a row say that it is the target. (what, seconds since a success, answer, how many it takes)
+    let unasked = Attempt { answered: false, ..broken() };
+    for (what, succeeded, attempt, expected) in [
+        ("nothing was ever taken", None, broken(), 3),
+        ("something just now", Some(0), broken(), 10),
+        ("within the minute", Some(58), broken(), 10),
+        ("before the minute", Some(61), broken(), 3),
+        ("what is known without asking", Some(0), unasked, 1),
+        ("trouble", None, down(), 10),
+        ("a phone's key", None, third_party(), 10),
+    ] {
+        let clock = Clock::manual(1_000);
+        let breaker = breaker(10, &clock);
+        if let Some(seconds) = succeeded {
+            breaker.record(&delivered(), clock.now()..clock.now(), 1);
+            clock.advance(Duration::from_secs(seconds));
+        }
+        let took = (1..=20).find(|_| {
+            breaker.record(&attempt, clock.now()..clock.now(), 1);
+            breaker.state().position != Position::Closed
+        });
+        assert_eq!(took, Some(expected), "{what}");
+    }
+}
+
+#[test]
 fn each_change_is_told_once() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(2, &clock);
-    assert_eq!(breaker.record(&delivered(), clock.now()), Turn::None);
-    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
+    assert_eq!(breaker.record(&delivered(), clock.now()..clock.now(), 1), Turn::None);
+    assert_eq!(breaker.record(&down(), clock.now()..clock.now(), 1), Turn::None);
     let opened = Turn::Opened { reason: "ServiceUnavailable", why: Why::Trouble, pause: SECOND };
-    assert_eq!(breaker.record(&down(), clock.now()), opened);
-    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
+    assert_eq!(breaker.record(&down(), clock.now()..clock.now(), 1), opened);
+    assert_eq!(breaker.record(&down(), clock.now()..clock.now(), 1), Turn::None);
     clock.advance(SECOND);
     let Pass::Probe(probe) = breaker.admit() else { panic!("the pause is over") };
-    assert_eq!(probe.report(&down()), Turn::None, "it was open for that before");
+    assert_eq!(probe.report(&down(), 1), Turn::None, "it was open for that before");
     clock.advance(2 * SECOND);
     let Pass::Probe(probe) = breaker.admit() else { panic!("the pause is over") };
     let opened = Turn::Opened { reason: "InvalidProviderToken", why: Why::Credentials, pause: 5 * SECOND };
-    assert_eq!(probe.report(&broken()), opened, "now somebody must act");
+    assert_eq!(probe.report(&broken(), 1), opened, "now somebody must act");
     assert_eq!(breaker.state().opened, 1, "it has been open all along");
     clock.advance(5 * SECOND);
     let Pass::Probe(probe) = breaker.admit() else { panic!("the pause is over") };
-    assert_eq!(probe.report(&delivered()), Turn::Closed { was_open_for: 8 * SECOND });
-    assert_eq!(breaker.record(&delivered(), clock.now()), Turn::None);
+    assert_eq!(probe.report(&delivered(), 1), Turn::Closed { was_open_for: 8 * SECOND });
+    assert_eq!(breaker.record(&delivered(), clock.now()..clock.now(), 1), Turn::None);
 }
 
 #[test]
@@ -166,11 +219,11 @@ fn what_was_under_way_when_the_trouble_began_is_the_same_failure() {
     // A connection broke with a hundred pushes on it.
     let lost = Attempt { answered: false, ..down() };
     for _ in 0..100 {
-        assert_eq!(breaker.record(&lost, began), Turn::None);
+        assert_eq!(breaker.record(&lost, began..clock.now(), 1), Turn::None);
     }
-    assert_eq!(breaker.record(&down(), clock.now()), Turn::None);
+    assert_eq!(breaker.record(&down(), clock.now()..clock.now(), 1), Turn::None);
     assert!(
-        matches!(breaker.record(&down(), clock.now()), Turn::Opened { .. }),
+        matches!(breaker.record(&down(), clock.now()..clock.now(), 1), Turn::Opened { .. }),
         "those that follow tell that it lasts"
     );
 }
@@ -179,7 +232,7 @@ fn what_was_under_way_when_the_trouble_began_is_the_same_failure() {
 fn who_is_refused_is_told_what_the_others_met() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(1, &clock);
-    breaker.record(&broken(), clock.now());
+    breaker.record(&broken(), clock.now()..clock.now(), 1);
     let Pass::Refused(refused) = breaker.admit() else { panic!("open") };
     assert_eq!(refused, Refused { opened_by: broken().verdict, retry_in: 5 * SECOND });
     clock.advance(5 * SECOND);
@@ -195,7 +248,7 @@ fn without_a_number_of_failures_it_never_opens() {
     let breaker = breaker(0, &clock);
     for attempt in [down(), broken()] {
         for _ in 0..100 {
-            assert_eq!(breaker.record(&attempt, clock.now()), Turn::None);
+            assert_eq!(breaker.record(&attempt, clock.now()..clock.now(), 1), Turn::None);
         }
         assert!(matches!(breaker.admit(), Pass::Closed));
     }
@@ -205,15 +258,15 @@ fn without_a_number_of_failures_it_never_opens() {
 fn a_probe_that_comes_back_late_does_not_speak_for_the_next_one() {
     let clock = Clock::manual(1_000);
     let breaker = breaker(1, &clock);
-    breaker.record(&down(), clock.now());
+    breaker.record(&down(), clock.now()..clock.now(), 1);
     clock.advance(SECOND);
     let Pass::Probe(late) = breaker.admit() else { panic!("the pause is over") };
     // A straggler closes it, and it opens anew for another cause.
-    breaker.record(&delivered(), clock.now());
-    breaker.record(&broken(), clock.now());
+    breaker.record(&delivered(), clock.now()..clock.now(), 1);
+    breaker.record(&broken(), clock.now()..clock.now(), 1);
     clock.advance(5 * SECOND);
     let Pass::Probe(next) = breaker.admit() else { panic!("the pause is over") };
-    assert_eq!(late.report(&down()), Turn::None);
+    assert_eq!(late.report(&down(), 1), Turn::None);
     assert_eq!(breaker.state().cause, Some((Why::Credentials, "InvalidProviderToken")));
     assert!(matches!(breaker.admit(), Pass::Refused(_)), "the next one is still out");
     drop(next);
@@ -292,7 +345,7 @@ proptest! {
                 Event::Ends(which) => {
                     let attempt = &ends()[which];
                     let before = breaker.state();
-                    breaker.record(attempt, clock.now());
+                    breaker.record(attempt, clock.now()..clock.now(), 1);
                     if Evidence::of(attempt) == Evidence::Well {
                         prop_assert_eq!(breaker.state().position, Position::Closed);
                     }
@@ -301,7 +354,7 @@ proptest! {
                 }
                 Event::ProbeReports(which) => if let Some(probe) = probe.take() {
                     let attempt = &ends()[which];
-                    probe.report(attempt);
+                    probe.report(attempt, 1);
                     match Evidence::of(attempt) {
                         Evidence::Well => prop_assert_eq!(breaker.state().position, Position::Closed),
                         Evidence::Bad(_) if probe_counts => prop_assert_eq!(breaker.state().position, Position::Open),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
@@ -47,6 +47,9 @@ const CERTIFICATE_OUT_OF_DATE: Reason = "certificate_out_of_date";
 
 /// The signing key signed when it was read and does not sign now.
 const CANNOT_SIGN: Reason = "cannot_sign";
+
+/// By which Apple's answers name the push.
+const APNS_ID: &str = "apns-id";
 
 /// A device token as Apple writes them, which no phone has: it answers `BadDeviceToken`.
 const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -177,8 +180,10 @@ impl Apns {
                 Ok(body) => {
                     return Attempt::answered(self.judge(status, &headers, &body, token.as_ref(), started)).under(id);
                 }
-                // A 200 is Apple's word, whatever happens to what follows it. Of anything else the body decides.
-                Err(_) if status == StatusCode::OK => return Attempt::answered(Verdict::Delivered).under(id),
+                // A 200 of Apple's is its word, whatever happens to what follows it. Of anything else the body decides.
+                Err(_) if status == StatusCode::OK && is_apples(&headers, b"") => {
+                    return Attempt::answered(Verdict::Delivered).under(id);
+                }
                 Err(trouble) => (trouble.as_str(), false),
             },
             Err(error) => (error.reason.as_str(), error.unprocessed),
@@ -208,7 +213,7 @@ impl Apns {
         let reason = verdict::reason_of(body);
         let after =
             headers.get(RETRY_AFTER).and_then(|value| verdict::retry_after(value.as_bytes(), self.clock.unix()));
-        let verdict = verdict::classify(status.as_u16(), &reason, after);
+        let verdict = verdict::classify(status.as_u16(), &reason, is_apples(headers, body), after);
         let Verdict::NewCredential { reason } = verdict else { return verdict };
         match (&self.identity, token) {
             (Identity::Tokens(tokens), Some(token)) if tokens.refused(token, started) == Refusal::TryAgain => {
@@ -234,6 +239,11 @@ impl Apns {
             Identity::Certificate(certificate) => Some(certificate.expires_at()),
         }
     }
+}
+
+/// Whether a 200 with these can be Apple's.
+fn is_apples(headers: &HeaderMap, body: &[u8]) -> bool {
+    verdict::is_apples(headers.contains_key(APNS_ID), headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), body)
 }
 
 /// The `apns-expiration` of what Apple is to try once.

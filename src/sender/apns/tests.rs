@@ -195,7 +195,12 @@ async fn an_answer_becomes_its_verdict() {
         Verdict::Remove { reason: "BadDeviceToken", ambiguous: true },
         Verdict::TargetBroken { reason: "InvalidProviderToken" },
         Verdict::Rejected { reason: "PayloadTooLarge" },
-        Verdict::Rejected { reason: "other_4xx" },
+        Verdict::Retry {
+            reason: "other_4xx",
+            after: Some(Duration::from_secs(7)),
+            scope: Scope::Target,
+            unprocessed: false,
+        },
     ] {
         assert_eq!(apns.attempt(&prepared, Patience::of(LONG), NoWay::Wait).await.verdict, expected);
     }

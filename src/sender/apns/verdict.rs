@@ -67,18 +67,37 @@ const TABLE: &[(u16, Reason, Class)] = &[
     (503, "Shutdown", Retry),
 ];
 
-/// From the status, the body's `reason` and the `Retry-After` of an answer.
+/// Somebody between us and Apple said 200: nobody knows whether Apple has seen the push.
+const NOT_APPLES: Reason = "not_apples_answer";
+
+/// Whether a 200 can be Apple's, which has no body: it names the push, or has nothing that Apple would not send. Should Apple have
+/// more to say one day, it will be JSON.
+pub(super) fn is_apples(has_apns_id: bool, content_type: Option<&[u8]>, body: &[u8]) -> bool {
+    let is_json = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/json");
+    if body.is_empty() {
+        has_apns_id || content_type.is_none_or(is_json)
+    } else {
+        has_apns_id && body.starts_with(b"{") && content_type.is_none_or(is_json)
+    }
+}
+
+/// From the status, the body's `reason` and the `Retry-After` of an answer. `is_apples` is what [`is_apples`] says of a 200.
 ///
 /// What is not in the table is decided by its status and named after it, so that the set of reasons stays fixed: 429 and
-/// 5xx pass, everything else is a request that stays wrong.
-pub(super) fn classify(status: u16, reason: &str, retry_after: Option<Duration>) -> Verdict {
+/// 5xx pass, everything else that has a reason is a request that stays wrong. What has none is not in Apple's form: a page of
+/// somebody in between, which may be gone at the next attempt.
+pub(super) fn classify(status: u16, reason: &str, is_apples: bool, retry_after: Option<Duration>) -> Verdict {
     if status == 200 {
-        return Verdict::Delivered;
+        return if is_apples {
+            Verdict::Delivered
+        } else {
+            Verdict::Retry { reason: NOT_APPLES, after: retry_after, scope: Scope::Target, unprocessed: false }
+        };
     }
     let (reason, class) = TABLE
         .iter()
         .find(|(row_status, row_reason, _)| *row_status == status && *row_reason == reason)
-        .map_or_else(|| unknown(status), |(_, reason, class)| (*reason, *class));
+        .map_or_else(|| unknown(status, reason.is_empty()), |(_, reason, class)| (*reason, *class));
     match class {
         Remove => Verdict::Remove { reason, ambiguous: false },
         RemoveAmbiguous => Verdict::Remove { reason, ambiguous: true },
@@ -91,14 +110,16 @@ pub(super) fn classify(status: u16, reason: &str, retry_after: Option<Duration>)
     }
 }
 
-fn unknown(status: u16) -> (Reason, Class) {
+fn unknown(status: u16, has_no_reason: bool) -> (Reason, Class) {
+    let stays = if has_no_reason { Retry } else { Rejected };
     match status {
-        403 => ("other_403", Rejected),
-        410 => ("other_410", Rejected),
+        403 => ("other_403", stays),
+        410 => ("other_410", stays),
         429 => ("other_429", Retry),
-        400..=499 => ("other_4xx", Rejected),
+        400..=499 => ("other_4xx", stays),
         500..=599 => ("other_5xx", Retry),
-        _ => ("other_status", Rejected),
+        // Apple answers with nothing else.
+        _ => ("other_status", Retry),
     }
 }
 
@@ -185,7 +206,7 @@ mod tests {
             (405, "MethodNotAllowed", rejected("MethodNotAllowed")),
         ];
         for (status, reason, expected) in &cases {
-            assert_eq!(classify(*status, reason, None), *expected, "{status} {reason}");
+            assert_eq!(classify(*status, reason, true, None), *expected, "{status} {reason}");
         }
         for (status, reason, _) in TABLE {
             assert!(cases.iter().any(|case| (case.0, case.1) == (*status, *reason)), "{status} {reason} has no case");
@@ -196,28 +217,49 @@ mod tests {
     fn an_unknown_answer_is_decided_by_its_status_and_never_removes_a_token() {
         let cases = [
             (400, "Whatever", Verdict::Rejected { reason: "other_4xx" }),
-            (400, "", Verdict::Rejected { reason: "other_4xx" }),
+            (400, "", retry("other_4xx")),
+            (403, "", retry("other_403")),
+            (404, "", retry("other_4xx")),
             // A reason that removes, under a status it is not documented with.
             (400, "Unregistered", Verdict::Rejected { reason: "other_4xx" }),
-            (410, "", Verdict::Rejected { reason: "other_410" }),
+            (410, "", retry("other_410")),
             (410, "BadDeviceToken", Verdict::Rejected { reason: "other_410" }),
             (403, "NewReason", Verdict::Rejected { reason: "other_403" }),
             (429, "", retry("other_429")),
             (500, "Unregistered", retry("other_5xx")),
             (502, "<html>", retry("other_5xx")),
-            (204, "", Verdict::Rejected { reason: "other_status" }),
-            (302, "", Verdict::Rejected { reason: "other_status" }),
+            (204, "", retry("other_status")),
+            (302, "", retry("other_status")),
         ];
         for (status, reason, expected) in cases {
-            assert_eq!(classify(status, reason, None), expected, "{status} {reason}");
+            assert_eq!(classify(status, reason, true, None), expected, "{status} {reason}");
         }
+    }
+
+    #[test]
+    fn a_200_is_apples_if_it_names_the_push_or_has_nothing_that_is_not_apples() {
+        let table: [(bool, Option<&[u8]>, &[u8], bool); 9] = [
+            (true, None, b"", true),
+            (true, Some(b"text/plain"), b"", true),
+            (true, Some(b"application/json"), b"{}", true),
+            (true, None, b"<html>", false),
+            (false, None, b"", true),
+            (false, Some(b"Application/JSON; charset=utf-8"), b"", true),
+            (false, Some(b"text/html"), b"", false),
+            (false, None, b"<html>blocked</html>", false),
+            (false, Some(b"application/json"), b"{}", false),
+        ];
+        for (has_apns_id, content_type, body, expected) in table {
+            assert_eq!(is_apples(has_apns_id, content_type, body), expected, "{has_apns_id} {body:?}");
+        }
+        assert_eq!(classify(200, "", false, None), retry(NOT_APPLES));
     }
 
     #[test]
     fn a_retry_keeps_the_pause_that_was_asked_for() {
         let after = Some(Duration::from_secs(17));
         let expected = Verdict::Retry { reason: "TooManyRequests", after, scope: Scope::Phone, unprocessed: false };
-        assert_eq!(classify(429, "TooManyRequests", after), expected);
+        assert_eq!(classify(429, "TooManyRequests", true, after), expected);
     }
 
     #[test]
@@ -261,7 +303,7 @@ mod tests {
         #[test]
         fn no_answer_whatever_panics_or_removes_outside_the_table(status in 0_u16..1_000, body: Vec<u8>, header: Vec<u8>) {
             let reason = reason_of(&body);
-            let verdict = classify(status, &reason, retry_after(&header, Duration::from_secs(1)));
+            let verdict = classify(status, &reason, true, retry_after(&header, Duration::from_secs(1)));
             if let Verdict::Remove { reason, .. } = verdict {
                 prop_assert!(TABLE.iter().any(|row| (row.0, row.1) == (status, reason)));
             }

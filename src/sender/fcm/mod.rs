@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -134,25 +133,19 @@ impl Fcm {
         };
         let retry_after =
             headers.get(header::RETRY_AFTER).and_then(|text| verdict::retry_after(text, self.clock.unix_seconds()));
-        let id = body.as_deref().ok().filter(|_| status == StatusCode::OK).and_then(message_id);
-        Attempt::answered(judge(status, body, retry_after)).under(id)
+        let is_json =
+            headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let name = body.as_deref().ok().filter(|_| status == StatusCode::OK).and_then(verdict::message_name);
+        let id = name.and_then(FcmMessageId::of_name).map(ProviderId::Fcm);
+        Attempt::answered(judge(status, body, is_json, retry_after)).under(id)
     }
-}
-
-/// What Google calls the message that it took; `None` if the body does not say so in a form that is known.
-fn message_id(body: &[u8]) -> Option<ProviderId> {
-    /// Borrowed from the body. Google escapes nothing in it; if it did, there would be no id.
-    #[derive(Deserialize)]
-    struct Taken<'a> {
-        name: &'a str,
-    }
-    let taken: Taken<'_> = serde_json::from_slice(body).ok()?;
-    FcmMessageId::of_name(taken.name).map(ProviderId::Fcm)
 }
 
 /// What an answer means whose body may not have come whole.
-fn judge(status: StatusCode, body: Result<Bytes, Trouble>, retry_after: Option<Duration>) -> Verdict {
+fn judge(status: StatusCode, body: Result<Bytes, Trouble>, is_json: bool, retry_after: Option<Duration>) -> Verdict {
     match body {
+        // Google's, by its kind: to send it again would wake the phone twice.
+        Err(_) if status == StatusCode::OK && is_json => Verdict::Delivered,
         Ok(body) => verdict::classify(status, &body, retry_after),
         // Of these the body decides, and half a one could tell the wrong thing about a phone or a target.
         Err(trouble) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {

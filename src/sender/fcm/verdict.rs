@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::outcome::{Reason, Scope, Verdict};
@@ -40,20 +41,41 @@ const WORDS: [&str; 21] = [
     "DATA_LOSS",
 ];
 
+/// Somebody between us and Google said 200: nobody knows whether Google has seen the push.
+const NOT_GOOGLES: Reason = "not_googles_answer";
+
+/// What Google calls the message that it took, `projects/…/messages/…`; `None` if the body does not say so.
+pub(super) fn message_name(body: &[u8]) -> Option<&str> {
+    /// Borrowed from the body. Google escapes nothing in it.
+    #[derive(Deserialize)]
+    struct Taken<'a> {
+        name: &'a str,
+    }
+    let Taken { name } = serde_json::from_slice(body).ok()?;
+    let (project, _) = name.strip_prefix("projects/")?.split_once("/messages/")?;
+    (!project.is_empty()).then_some(name)
+}
+
 /// Reads an answer. `retry_after` is what [`retry_after`] made of the header.
 pub(super) fn classify(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Verdict {
     if status == StatusCode::OK {
-        return Verdict::Delivered;
+        let not_googles =
+            || Verdict::Retry { reason: NOT_GOOGLES, after: retry_after, scope: Scope::Target, unprocessed: false };
+        return message_name(body).map_or_else(not_googles, |_| Verdict::Delivered);
     }
     let said = Said::read(body);
     let reason = said.detail.or(said.status).unwrap_or_else(|| by_status(status));
     let retry = |after| Verdict::Retry { reason, after, scope: Scope::Target, unprocessed: false };
     match (status.as_u16(), said.detail) {
+        // A page of somebody in between says nothing about project, credentials or phone, and may be gone at the next attempt.
+        (400..=428 | 430..=499, _) if !said.is_googles => retry(retry_after),
+        // The phone's: its app is one for Apple or the web, and the project lacks the key for that.
+        (401, Some(reason @ "THIRD_PARTY_AUTH_ERROR")) => Verdict::Rejected { reason },
         (404, Some("UNREGISTERED")) => Verdict::Remove { reason, ambiguous: false },
         // A token of another project: one phone's, or, for a whole fleet, the sign that ours is the wrong one.
         (403, Some("SENDER_ID_MISMATCH")) => Verdict::Remove { reason, ambiguous: true },
         // Without FCM's own word a 404 speaks about the address (project, endpoint), not about the phone.
-        (403 | 404, _) | (401, Some("THIRD_PARTY_AUTH_ERROR")) => Verdict::TargetBroken { reason },
+        (403 | 404, _) => Verdict::TargetBroken { reason },
         (401, _) => Verdict::NewCredential { reason },
         // How long to wait without a `Retry-After` is decided where it is known whether the push can wait at all.
         (429, _) => Verdict::Retry { reason, after: retry_after, scope: Scope::Quota, unprocessed: false },
@@ -86,6 +108,8 @@ struct Said {
     detail: Option<Reason>,
     /// `error.status`.
     status: Option<Reason>,
+    /// It has the form of Google's errors.
+    is_googles: bool,
 }
 
 impl Said {
@@ -96,7 +120,8 @@ impl Said {
         let error = &body["error"];
         let details = error["details"].as_array().map_or(&[][..], Vec::as_slice);
         let fcm = details.iter().find(|detail| detail["@type"].as_str().is_some_and(|kind| kind.ends_with(FCM_ERROR)));
-        Self { detail: fcm.and_then(|detail| known(&detail["errorCode"])), status: known(&error["status"]) }
+        let is_googles = fcm.is_some() || error["code"].is_u64() || error["status"].is_string();
+        Self { is_googles, detail: fcm.and_then(|detail| known(&detail["errorCode"])), status: known(&error["status"]) }
     }
 }
 
@@ -159,7 +184,10 @@ pub(super) mod tests {
         let rejected = |reason| Verdict::Rejected { reason };
         vec![
             (200, json!({"name": "projects/p/messages/1"}).to_string().into(), None, Verdict::Delivered),
-            (200, Vec::new(), None, Verdict::Delivered),
+            (200, Vec::new(), None, retry(NOT_GOOGLES, None)),
+            (200, b"{}".to_vec(), None, retry(NOT_GOOGLES, None)),
+            (200, page(), None, retry(NOT_GOOGLES, None)),
+            (200, json!({"name": "x"}).to_string().into(), None, retry(NOT_GOOGLES, None)),
             (
                 404,
                 error("NOT_FOUND", Some("UNREGISTERED")),
@@ -174,18 +202,18 @@ pub(super) mod tests {
             ),
             (404, error("NOT_FOUND", None), None, broken("NOT_FOUND")),
             (404, error("UNREGISTERED", None), None, broken("UNREGISTERED")),
-            (404, page(), None, broken("HTTP 404")),
+            (404, page(), None, retry("HTTP 404", None)),
             (403, error("PERMISSION_DENIED", None), None, broken("PERMISSION_DENIED")),
-            (403, page(), None, broken("HTTP 403")),
+            (403, page(), None, retry("HTTP 403", None)),
             (401, error("UNAUTHENTICATED", None), None, Verdict::NewCredential { reason: "UNAUTHENTICATED" }),
-            (401, page(), None, Verdict::NewCredential { reason: "HTTP 401" }),
-            (401, error("UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")), None, broken("THIRD_PARTY_AUTH_ERROR")),
+            (401, page(), None, retry("HTTP 401", None)),
+            (401, error("UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")), None, rejected("THIRD_PARTY_AUTH_ERROR")),
             (400, error("INVALID_ARGUMENT", Some("INVALID_ARGUMENT")), None, rejected("INVALID_ARGUMENT")),
             (400, error("INVALID_ARGUMENT", None), None, rejected("INVALID_ARGUMENT")),
             // A dead token is only believed where Google documents it.
             (400, error("INVALID_ARGUMENT", Some("UNREGISTERED")), None, rejected("UNREGISTERED")),
-            (400, page(), None, rejected("HTTP 400")),
-            (413, page(), None, rejected("HTTP 413")),
+            (400, page(), None, retry("HTTP 400", None)),
+            (413, page(), None, retry("HTTP 413", None)),
             (418, error("A_NEW_WORD", Some("ANOTHER")), None, rejected("HTTP 4xx")),
             (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), None, quota("QUOTA_EXCEEDED", None)),
             (429, error("RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), Some(7), quota("QUOTA_EXCEEDED", Some(7))),
@@ -222,7 +250,7 @@ pub(super) mod tests {
         ];
         for shape in shapes {
             let verdict = classify(StatusCode::NOT_FOUND, shape.to_string().as_bytes(), None);
-            assert_eq!(verdict, Verdict::TargetBroken { reason: "HTTP 404" }, "{shape}");
+            assert_eq!(verdict, retry("HTTP 404", None), "{shape}");
         }
     }
 
@@ -256,12 +284,12 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_it_panic_and_only_200_delivers(
+        fn no_body_makes_it_panic_and_only_a_200_that_names_a_message_delivers(
             status in 100_u16..1000,
             body in proptest::collection::vec(any::<u8>(), 0..512),
         ) {
             let verdict = classify(StatusCode::from_u16(status).unwrap(), &body, None);
-            prop_assert_eq!(verdict == Verdict::Delivered, status == 200);
+            prop_assert_eq!(verdict == Verdict::Delivered, status == 200 && message_name(&body).is_some());
         }
 
         #[test]

@@ -32,7 +32,7 @@ async fn what_google_calls_a_message_is_known_where_it_said_so() {
         google.fcm.answer_next(Answer::new(status, body));
         let attempt = fcm.attempt(&prepared(&fcm), Patience::of(PLENTY), NoWay::GiveUp).await;
         assert_eq!(attempt.provider_id.map(|id| id.to_string()).as_deref(), id, "{status} {body}");
-        assert_eq!(attempt.verdict == Verdict::Delivered, status == 200);
+        assert_eq!(attempt.verdict == Verdict::Delivered, status == 200 && body.contains("projects/"), "{body}");
     }
 }
 
@@ -57,7 +57,7 @@ fn an_error_whose_body_breaks_off_says_nothing_about_the_phone() {
     ];
     for (status, verdict) in cases {
         assert_eq!(
-            judge(StatusCode::from_u16(status).unwrap(), Err(Trouble::ConnectionLost), None),
+            judge(StatusCode::from_u16(status).unwrap(), Err(Trouble::ConnectionLost), true, None),
             verdict,
             "{status}"
         );
