@@ -481,7 +481,7 @@ impl Relay {
             took: run.elapsed,
         };
         self.tell(&subject.subject(target), &ending);
-        self.note_end(&subject.subject(target), &ending, &ruling, run.last.provider_id.as_ref());
+        self.note_end(&subject.subject(target), &ending, ruling, run.last.provider_id.as_ref());
         let outcome = match (self.compatibility_for(kind), &ruling) {
             // The reference withholds nothing, so it has no words for it.
             (Compatibility::Improved, _) | (Compatibility::Strict, Ruling::Withheld) => outcome,

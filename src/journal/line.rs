@@ -246,7 +246,7 @@ pub(super) fn write(out: &mut Vec<u8>, at: Duration, subject: &Subject<'_>, even
             }
         }
         Event::Withheld { reason } | Event::Allowed { reason } | Event::Refused { reason } => {
-            line.reason = Some(reason.into())
+            line.reason = Some(reason.into());
         }
         Event::Superseded | Event::Receipt => {}
     }

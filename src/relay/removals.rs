@@ -108,7 +108,7 @@ impl Relay {
         match on_disk(move || ledger::read_grants(&directory)).await {
             Some(Ok(grants)) => self.take_grants(&grants),
             Some(Err(error)) => {
-                tracing::error!(%error, "what an operator lets through of dead device tokens is not known")
+                tracing::error!(%error, "what an operator lets through of dead device tokens is not known");
             }
             None => {}
         }

@@ -223,7 +223,7 @@ impl Relay {
         &self,
         subject: &Subject<'_>,
         ending: &Ending<'_>,
-        ruling: &Ruling,
+        ruling: Ruling,
         provider_id: Option<&ProviderId>,
     ) {
         let Ending { reason, attempts, took, .. } = *ending;

@@ -386,7 +386,7 @@ impl Relay {
                 let told = Told { provider_id, attempts: ending.attempts, took: ending.took };
                 self.note(&subject, &Event::RemovedLate { reason, told: Some(told) });
             }
-            _ => self.note_end(&subject, &ending, &Ruling::Stands, provider_id),
+            _ => self.note_end(&subject, &ending, Ruling::Stands, provider_id),
         }
     }
 

@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_200_is_apples_if_it_names_the_push_or_has_nothing_that_is_not_apples() {
-        let table: [(bool, Option<&[u8]>, &[u8], bool); 9] = [
+        type Case = (bool, Option<&'static [u8]>, &'static [u8], bool);
+        let table: [Case; 9] = [
             (true, None, b"", true),
             (true, Some(b"text/plain"), b"", true),
             (true, Some(b"application/json"), b"{}", true),
