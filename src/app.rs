@@ -186,7 +186,7 @@ impl App {
             None => (None, None),
         };
         let relay = match settings.data_dir.as_deref() {
-            Some(directory) => relay.keeping_removals(directory),
+            Some(directory) => relay.keeping_removals(directory).remembering_in(directory),
             None => relay,
         };
         let relay = Arc::new(relay.among(places).traced(traces.unwrap_or_default()));
@@ -291,6 +291,15 @@ impl App {
         }
         tokio::select! {
             () = guarded.save_removals() => {}
+            () = self.shutdown.forced() => {}
+        }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "once, at the end: a disk that hangs must not hold an operator who insists"
+        )]
+        let remembering = tokio::task::spawn_blocking(move || guarded.close_memory());
+        tokio::select! {
+            _ = remembering => {}
             () = self.shutdown.forced() => {}
         }
         if let Some(learned) = &self.learned {

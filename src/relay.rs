@@ -19,6 +19,7 @@ mod words;
 mod worker;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -82,6 +83,7 @@ pub struct Relay {
     lifetimes: LifetimeSettings,
     memory: Option<Memory>,
     waits: Waits,
+    memory_settings: Option<MemorySettings>,
     /// Absent where nothing survives the process: the answer is the provider's then.
     queue: Option<Queue>,
     /// Until when the queue is taken to be full, or its disk: milliseconds of the queue's time.
@@ -177,6 +179,7 @@ impl Relay {
         shutdown: Shutdown,
     ) -> Self {
         let RelaySettings { compatibility, delivery, memory, lifetimes, breaker, removal_guard } = settings;
+        let memory_settings = memory;
         let memory = memory.map(|settings| Memory::new(settings, clock.clone()));
         let targets = senders
             .into_iter()
@@ -195,6 +198,7 @@ impl Relay {
             lifetimes,
             memory,
             waits: Waits::among(PLACES),
+            memory_settings,
             queue,
             refused_until: AtomicU64::new(0),
             journal,
@@ -210,6 +214,20 @@ impl Relay {
     #[must_use]
     pub fn among(self, places: usize) -> Self {
         Self { waits: Waits::among(places), ..self }
+    }
+
+    /// Remembers in this directory what was sent, so that it is known after a restart. Before anything is sent.
+    #[must_use]
+    pub fn remembering_in(mut self, data_dir: &Path) -> Self {
+        self.memory = self.memory_settings.map(|settings| Memory::kept(settings, &self.clock, data_dir));
+        self
+    }
+
+    /// Has on disk what is remembered. Blocks: for the end of the process.
+    pub fn close_memory(&self) {
+        if let Some(memory) = &self.memory {
+            memory.close();
+        }
     }
 
     /// With a span for each notification.

@@ -143,8 +143,8 @@ pub(super) static TOP: Group = Group {
             Kind::File,
             Absent("nothing is kept over a restart"),
             "A directory that the relay may write to, for what it is to know after a restart: notifications that are yet to be \
-             delivered (`[queue]`), what became of the others (`[journal]`), and in `observe` mode which chat servers it has \
-             seen and the key each signs with. It is made if it is not there. Only one relay may use it.",
+             delivered (`[queue]`), what was sent (`[memory]`), what became of it (`[journal]`), and in `observe` mode which chat \
+             servers it has seen and the key each signs with. It is made if it is not there. Only one relay may use it.",
         ),
         // Longer than delivery.deadline, so that what runs can end; shorter than the 30 s after which Kubernetes kills.
         key(

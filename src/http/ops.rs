@@ -82,7 +82,7 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
 async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     ops.metrics.set_in_flight(ops.gate.in_flight());
     if let Some(memory) = (ops.memory)() {
-        ops.metrics.repeats().set_memory(memory.requests, memory.window_held);
+        ops.metrics.repeats().set_memory(memory.requests, memory.window_held, memory.unkept);
     }
     for target in (ops.readiness)() {
         let (expires_at, days_left) = (target.credential_expires_at, target.credential_days_left);

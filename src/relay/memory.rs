@@ -16,7 +16,8 @@
 //! without one (a forced stop, a panic), they are told [`NoOutcome::Lost`] and the next
 //! claim is a first one again. Requests in flight are kept apart from the bounded tables: no flood pushes them out.
 //!
-//! **Bounds.** See [`MemorySettings::entries`]. Everything is lost with the process: a restart forgets.
+//! **Bounds.** See [`MemorySettings::entries`]. With a `data_dir` it outlives the process ([`Memory::kept`]); without one, a restart
+//! forgets everything.
 //!
 //! **Cost**, measured with full tables of the default size, most of it waiting for memory: 0.6 to 0.9 µs of CPU for a claim
 //! and its end, the same with one thread as with two; 0.2 µs for a repeat, 0.1 µs for a receipt. One request in some 1,800
@@ -25,12 +26,14 @@
 
 mod generations;
 mod identity;
+mod kept;
 mod texts;
 
 use std::collections::hash_map::Entry;
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -41,6 +44,7 @@ use crate::notification::Platform;
 use crate::outcome::{Outcome, Verdict};
 use generations::{Generations, LIVE, Limits, TABLE_ENTRIES};
 use identity::{AckKey, HashedMap, Hashes, Identity};
+use kept::{Log, Note};
 use texts::Texts;
 
 /// How far the memory reaches.
@@ -73,8 +77,14 @@ pub struct Memory {
     limits: Limits,
     requests: Box<[Mutex<Requests>]>,
     receipts: Box<[Mutex<Generations<AckKey, Sent>>]>,
-    texts: Texts,
+    texts: Arc<Texts>,
     shrinking: AtomicBool,
+    /// Its milliseconds when it began: as many as the window has, where what was sent before has its place in them.
+    base: u64,
+    /// From which millisecond on what was sent is known.
+    known_since: u64,
+    /// Absent where nothing outlives the process.
+    log: Option<Log>,
 }
 
 /// The requests of one shard.
@@ -206,6 +216,8 @@ pub struct MemoryState {
     pub window_held: Duration,
     /// Requests and receipts that were dropped before their time, since the start. Grows only when the bound is too small.
     pub dropped_early: u64,
+    /// Requests and receipts that are known to this process and could not be kept for the next one, since the start.
+    pub unkept: u64,
 }
 
 /// Whether what one request ended with is the answer to its repeats, or they are sent. `verdict` is the last attempt's.
@@ -232,13 +244,95 @@ impl Memory {
         let requests = || Requests { in_flight: HashedMap::default(), decided: Generations::new(limits) };
         Self {
             hashes: Hashes::new(),
+            base: 0,
+            known_since: 0,
+            log: None,
             started: clock.now(),
             clock,
             limits,
             requests: (0..shards).map(|_| Mutex::new(requests())).collect(),
             receipts: (0..shards).map(|_| Mutex::new(Generations::new(limits))).collect(),
-            texts: Texts::default(),
+            texts: Arc::default(),
             shrinking: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, with what an earlier process sent, and kept for the next one, in this directory. Where that cannot be, it is told, and
+    /// this one remembers as long as it lives.
+    pub fn kept(settings: MemorySettings, clock: &Clock, data_dir: &Path) -> Self {
+        let mut memory = Self::new(settings, clock.clone());
+        let bounds = kept::Bounds { window: settings.window, entries: settings.entries };
+        let opened = kept::open(data_dir, bounds).map_err(|error| error.to_string());
+        let started = opened.and_then(|mut kept| {
+            memory.hashes = Hashes::of(kept.key);
+            memory.base = memory.limits.window;
+            memory.known_since = memory.base;
+            kept.read(clock, |read| memory.recall(read));
+            Log::start(kept, Arc::clone(&memory.texts), clock.clone(), memory.now()).map_err(|error| error.to_string())
+        });
+        match started {
+            Ok(log) => memory.log = Some(log),
+            Err(error) => tracing::error!(
+                error,
+                "what is sent is remembered in memory only: after a restart repeats of it will be sent again"
+            ),
+        }
+        memory
+    }
+
+    /// Takes over what one file of an earlier process holds.
+    fn recall(&mut self, read: kept::Past) {
+        let now = self.base;
+        #[allow(clippy::cast_possible_truncation, reason = "cut to the window")]
+        let age = read.age.as_millis().min(u128::from(self.limits.window)) as u64;
+        let begun = now - age;
+        self.known_since = self.known_since.min(begun);
+        let mut texts = std::collections::HashMap::new();
+        for record in read.records {
+            // What was noted later than now cannot be: the wall time was set back over a boot of the machine.
+            let at = |millis: i32| begun.saturating_add_signed(millis.into()).min(now);
+            match record {
+                kept::Record::Text { number, text } => {
+                    texts.insert(number, text);
+                }
+                kept::Record::Settled { identity, ack, at: millis, outcome, receipt } => {
+                    let at = at(millis);
+                    if now - at >= self.limits.window {
+                        continue;
+                    }
+                    if let Some(number) = outcome.and_then(|number| self.texts.adopt(number, &texts)) {
+                        let identity = Identity::of(identity);
+                        self.requests(identity).decided.insert(identity, Decided::new(at, number), at);
+                    }
+                    if let Some(platform) = receipt {
+                        let ack = AckKey::of(ack);
+                        self.receipts(ack).insert(ack, Sent::new(at, platform), at);
+                    }
+                }
+                kept::Record::Late { ack, at: millis, platform } => {
+                    let (ack, at) = (AckKey::of(ack), at(millis));
+                    self.receipts(ack).insert(ack, Sent::new(at, platform), at);
+                }
+                kept::Record::Received { ack } => {
+                    let ack = AckKey::of(ack);
+                    if let Some(sent) = self.receipts(ack).get_mut(ack) {
+                        sent.receive();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has all that is remembered on disk, and keeps no more. Blocks for as long as the disk takes: for the end of the process.
+    pub fn close(&self) {
+        if let Some(log) = &self.log {
+            log.close();
+        }
+    }
+
+    fn note(&self, note: Note) {
+        if let Some(log) = &self.log {
+            log.note(note);
         }
     }
 
@@ -285,9 +379,11 @@ impl Memory {
 
     /// What waited on disk was delivered: a receipt may come for it now.
     pub fn delivered_late(&self, ack_id: &str, platform: Platform) {
-        if self.expect_receipt(self.hashes.ack(ack_id), platform) {
+        let (ack, at) = (self.hashes.ack(ack_id), self.now());
+        if self.expect_receipt(ack, platform) {
             self.warn_once_of_the_bound();
         }
+        self.note(Note::Late { ack, at, platform });
     }
 
     /// Takes note of a phone's receipt, which names the id alone.
@@ -300,6 +396,7 @@ impl Memory {
         if after >= self.limits.window {
             Receipt::Unknown
         } else if sent.receive() {
+            self.note(Note::Received { ack });
             Receipt::Sent { platform: sent.platform(), after: Duration::from_millis(after) }
         } else {
             Receipt::Again
@@ -309,7 +406,7 @@ impl Memory {
     /// The figures, and the time to drop what nobody came to replace. Looks into every shard: for a scrape, not for a request.
     pub fn state(&self) -> MemoryState {
         let now = self.now();
-        let (mut lost_until, mut dropped_early) = (0, 0);
+        let (mut lost_until, mut dropped_early) = (self.known_since, 0);
         let mut add = |lost: generations::Lost| {
             lost_until = lost_until.max(lost.until.unwrap_or(0));
             dropped_early += lost.entries;
@@ -329,13 +426,14 @@ impl Memory {
             add(shard.lost());
         }
         let window_held = Duration::from_millis(now.saturating_sub(lost_until).min(self.limits.window));
-        MemoryState { requests, receipts, in_flight, window_held, dropped_early }
+        let unkept = self.log.as_ref().map_or(0, Log::unkept);
+        MemoryState { requests, receipts, in_flight, window_held, dropped_early, unkept }
     }
 
-    /// Milliseconds since the start.
+    /// Milliseconds since the start, and the window before it where what was sent then is known.
     #[allow(clippy::cast_possible_truncation, reason = "2^48 ms are nine thousand years")]
     fn now(&self) -> u64 {
-        (self.clock.now() - self.started).as_millis() as u64
+        self.base + (self.clock.now() - self.started).as_millis() as u64
     }
 
     fn requests(&self, identity: Identity) -> MutexGuard<'_, Requests> {
@@ -402,6 +500,10 @@ impl Pending<'_> {
         drop(requests);
         if let Some(waiting) = waiting {
             waiting.send_replace(Some(outcome.clone()));
+        }
+        let receipt = acknowledged_by.filter(|_| *outcome == Outcome::Delivered);
+        if kept.is_some() || receipt.is_some() {
+            memory.note(Note::Settled { identity, ack, claimed, outcome: kept, receipt });
         }
         if early {
             memory.warn_once_of_the_bound();

@@ -18,6 +18,7 @@ pub struct Repeats {
     receipt_seconds: HistogramVec,
     remembered: IntGauge,
     window_held: IntGauge,
+    unkept: IntGauge,
 }
 
 impl Repeats {
@@ -45,6 +46,10 @@ impl Repeats {
                 HistogramVec::new(receipt_seconds.buckets(RECEIPT_BUCKETS.into()), &["platform"]),
             ),
             remembered: gauge("pushrelay_remembered_requests", "Requests whose repeats would be known as such"),
+            unkept: gauge(
+                "pushrelay_memory_unkept_records",
+                "Requests and receipts since the start that a restart forgets because the disk did not take them",
+            ),
             window_held: gauge(
                 "pushrelay_memory_window_seconds",
                 "How far back repeats are known; less than the configured window if more came than the memory holds",
@@ -69,7 +74,8 @@ impl Repeats {
     }
 
     /// What is remembered. Set when somebody looks.
-    pub fn set_memory(&self, requests: usize, window_held: Duration) {
+    pub fn set_memory(&self, requests: usize, window_held: Duration, unkept: u64) {
+        self.unkept.set(i64::try_from(unkept).unwrap_or(i64::MAX));
         self.remembered.set(i64::try_from(requests).unwrap_or(i64::MAX));
         self.window_held.set(i64::try_from(window_held.as_secs()).unwrap_or(i64::MAX));
     }

@@ -6,8 +6,9 @@ use pushrelay::simulator::{Action, Fault, Provider};
 use serde_json::json;
 use std::time::Duration;
 
+use crate::support::process::Stage;
 use crate::support::push::apple_token;
-use crate::support::{Answer, Plan, Push, Scene};
+use crate::support::{Answer, PATIENCE, Plan, Push, Scene};
 
 /// What the simulator calls a token whose app was deleted.
 fn dead_token() -> String {
@@ -155,4 +156,73 @@ async fn an_unsigned_test_cannot_stand_for_the_push_that_will_have_its_id() {
     scene.post(&push.clone().with("type", "test").with("badge", -1).unsigned()).await.expect_ok();
     scene.post(&push).await.expect_ok();
     assert_eq!(scene.simulator.ledger().accepted().len(), 2, "the push was sent as well");
+}
+
+/// Waits until a relay in this folder has written so many records of what was sent, at the least.
+async fn wait_for_records(folder: &std::path::Path, count: u64) {
+    const HEAD: u64 = 76;
+    const RECORD: u64 = 32;
+    let written = async {
+        loop {
+            let files = std::fs::read_dir(folder.join("data/sent")).into_iter().flatten().flatten();
+            let sent = files.filter(|file| file.path().extension().is_some_and(|ending| ending == "sent"));
+            if sent.map(|file| file.metadata().unwrap().len().saturating_sub(HEAD)).sum::<u64>() >= count * RECORD {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("what was sent is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_push_wakes_no_phone_after_a_stop_or_a_kill_and_has_the_answer_of_the_first() {
+    for signal in ["TERM", "KILL"] {
+        let stage = Stage::set("").await;
+        let file = stage.folder.path().join("pushrelay.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("data_dir = \"data\"\n{text}")).unwrap();
+        let refused = Fault::answer(400, "BadCollapseId").for_token("f00d").times(1);
+        stage.simulator.faults().add(refused).unwrap();
+        let pushes = [
+            Push::apple(&apple_token(1)),
+            Push::android("android-1"),
+            Push::apple(&dead_token()),
+            Push::apple(&format!("f00d{:060x}", 1)),
+        ];
+        let mut relay = stage.serve();
+        let address = relay.address();
+        let mut first = Vec::new();
+        for push in &pushes {
+            first.push(stage.post(address, push).await.unwrap());
+        }
+        if signal == "KILL" {
+            wait_for_records(stage.folder.path(), 4).await;
+        }
+        relay.signal(signal);
+        relay.wait();
+        let counts = stage.simulator.ledger().counts();
+
+        let mut relay = stage.serve();
+        let address = relay.address();
+        for http2 in [false, true] {
+            let builder = reqwest::Client::builder().no_proxy();
+            let client = if http2 { builder.http2_prior_knowledge() } else { builder }.build().unwrap();
+            for (push, first) in pushes.iter().zip(&first) {
+                let body = push.body(&stage.key).to_string();
+                let send = || client.post(format!("http://{address}/api/v1/send_push")).body(body.clone()).send();
+                for response in join_all((0..25).map(|_| send())).await {
+                    let again = Answer::read(response.unwrap()).await;
+                    assert_eq!(
+                        (&again.status, &again.error),
+                        (&first.status, &first.error),
+                        "{signal}, HTTP/2: {http2}"
+                    );
+                }
+            }
+        }
+        assert_eq!(stage.simulator.ledger().counts(), counts, "{signal}: nothing was asked of a provider again");
+        relay.signal("TERM");
+        relay.wait();
+    }
 }

@@ -1,12 +1,16 @@
 //! Names as numbers: keyed hashes stand for callers' ids and device tokens, so that no token outlives its notification.
 //!
-//! The hash is the standard library's `SipHash` under a random key that the process draws when it starts and shows to nobody.
+//! The hash is `SipHash` under a random key that nobody is shown: drawn when the process starts, or kept with what was sent in
+//! `data_dir`, so that the next process knows it again.
 //! Two of them over different beginnings make 128 bits. Two of a million remembered requests share an identity with a chance of about
 //! 10^12 / 2^129 = 10^-27, and nobody can search for such a pair without the key; if it came about all the same, one push
 //! would be answered with the outcome of another. A receipt's 64 bits: a pair among a million with a chance of 3 × 10^-8,
 //! and then one receipt is not counted.
 
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip::SipHasher13;
 
 /// A table over keys that are hashes already.
 pub(super) type HashedMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<AsItIs>>;
@@ -19,30 +23,65 @@ pub(super) struct Identity([u64; 2]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AckKey(u64);
 
-/// The process's key.
-#[derive(Debug)]
-pub(super) struct Hashes(RandomState);
+/// The key.
+pub(super) struct Hashes([u8; 16]);
+
+impl fmt::Debug for Hashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hashes([private])")
+    }
+}
 
 /// What each hash begins with: under one key, these make three functions of it that say nothing about each other.
 const IDENTITY: [u8; 2] = [0, 1];
 const ACK: u8 = 2;
 
 impl Hashes {
+    /// Under a key that no other process has.
     pub(super) fn new() -> Self {
-        Self(RandomState::new())
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).expect("the system has random numbers: TLS could not start without them");
+        Self(key)
     }
 
-    /// Text ends with a byte that UTF-8 does not have, so no two triples run into the same bytes.
+    pub(super) fn of(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
     pub(super) fn identity(&self, server: &str, id: &str, device: &str) -> Identity {
-        Identity(IDENTITY.map(|half| self.0.hash_one((half, server, id, device))))
+        Identity(IDENTITY.map(|half| self.hash(half, &[server, id, device])))
     }
 
     pub(super) fn ack(&self, id: &str) -> AckKey {
-        AckKey(self.0.hash_one((ACK, id)))
+        AckKey(self.hash(ACK, &[id]))
+    }
+
+    /// Each text ends with a byte that UTF-8 does not have, so no two triples run into the same bytes. Written out, since the
+    /// standard library does not promise that its own way of hashing texts stays as it is, and these hashes outlive the program.
+    fn hash(&self, what: u8, texts: &[&str]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(&[what]);
+        for text in texts {
+            hasher.write(text.as_bytes());
+            hasher.write(&[0xff]);
+        }
+        hasher.finish()
     }
 }
 
 impl Identity {
+    pub(super) fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0[0].to_le_bytes());
+        bytes[8..].copy_from_slice(&self.0[1].to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn of(bytes: [u8; 16]) -> Self {
+        let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        Self([half(0), half(8)])
+    }
+
     /// Which of so many shards.
     pub(super) fn shard(self, shards: usize) -> usize {
         share(self.0[1], shards)
@@ -50,6 +89,14 @@ impl Identity {
 }
 
 impl AckKey {
+    pub(super) fn bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    pub(super) fn of(bytes: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+
     /// Which of so many shards. The map picks slots by the lowest and tells neighbours apart by the highest bits: these are
     /// the ones between.
     pub(super) fn shard(self, shards: usize) -> usize {
@@ -116,6 +163,17 @@ mod tests {
         ] {
             assert_ne!(one, hashes.identity(server, id, device), "{server} {id} {device}");
         }
+    }
+
+    #[test]
+    fn the_next_process_with_the_same_key_knows_a_request_again() {
+        let hashes = Hashes::of([7; 16]);
+        let (identity, ack) = (hashes.identity("server", "id", "device"), hashes.ack("id"));
+        assert_eq!(Identity::of(identity.bytes()), identity);
+        assert_eq!(AckKey::of(ack.bytes()), ack);
+        // These numbers are on disks: another way of hashing would forget what was sent at an upgrade.
+        assert_eq!(identity, Identity([409_918_634_004_427_492, 7_199_152_588_907_776_954]));
+        assert_eq!(ack, AckKey(6_155_860_001_123_255_104));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+mod kept;
 mod model;
 
 use std::hash::BuildHasherDefault;
@@ -348,7 +349,7 @@ fn a_young_memory_reaches_back_to_its_start_and_an_idle_one_is_empty_again() {
     clock.advance(Duration::from_secs(90));
     assert_eq!(memory.state().window_held, Duration::from_secs(90));
     clock.advance(WINDOW);
-    let idle = MemoryState { requests: 0, receipts: 0, in_flight: 0, window_held: WINDOW, dropped_early: 0 };
+    let idle = MemoryState { requests: 0, receipts: 0, in_flight: 0, window_held: WINDOW, dropped_early: 0, unkept: 0 };
     assert_eq!(memory.state(), idle);
 }
 

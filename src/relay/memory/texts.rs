@@ -38,6 +38,20 @@ impl Texts {
         Some(number)
     }
 
+    /// The text that a number stands for; `None` for the outcomes without one.
+    pub(super) fn text(&self, number: u16) -> Option<String> {
+        let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.get(usize::from(number.checked_sub(FIRST_TEXT)?)).map(|text| text.clone().into_owned())
+    }
+
+    /// The same outcome's number here, from a process that called it `number` and whose texts these are. `None` if it is not known.
+    pub(super) fn adopt(&self, number: u16, texts: &std::collections::HashMap<u16, String>) -> Option<u16> {
+        if number < FIRST_TEXT {
+            return Some(number);
+        }
+        self.number(&Outcome::Failed { text: texts.get(&number)?.clone().into() })
+    }
+
     /// The outcome of a number that [`Texts::number`] gave.
     pub(super) fn outcome(&self, number: u16) -> Outcome {
         match number {
