@@ -2,7 +2,6 @@
 //! and synced, and only then given its names, the configuration last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -137,7 +136,8 @@ pub fn restore(backup: &mut Backup, to: &Destination) -> Result<Restored, Restor
     let places: Vec<PathBuf> = members.iter().map(|member| place(&member.name)).collect();
     // What `SQLite` keeps beside its file belongs to the old one, and would be read into the new one.
     let has_queue = members.iter().any(|member| member.name == Name::queue());
-    let leftovers: Vec<PathBuf> = data_dir.iter().filter(|_| has_queue).flat_map(|directory| logs(directory)).collect();
+    let leftovers: Vec<PathBuf> =
+        data_dir.iter().filter(|_| has_queue).flat_map(|directory| queue::companions(directory)).collect();
     look(&places, &leftovers, to)?;
 
     let io = |path: &Path| {
@@ -206,14 +206,6 @@ fn data_dir(manifest: &Manifest, to: &Destination) -> Result<Option<PathBuf>, Re
         (None, Some(DataDir::Beside(below))) => Ok(Some(to.directory.join(below.as_path()))),
         (None, Some(DataDir::Elsewhere(path))) => Err(RestoreError::NoDataDir(path.escape_debug().to_string())),
     }
-}
-
-fn logs(data_dir: &Path) -> [PathBuf; 2] {
-    ["-wal", "-shm"].map(|end| {
-        let mut name = OsString::from(queue::FILE_NAME);
-        name.push(end);
-        data_dir.join(name)
-    })
 }
 
 /// Everything that speaks against it, before anything is written.

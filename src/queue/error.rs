@@ -33,6 +33,32 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Not what was written: part of the log.
+    #[error(
+        "{path} is damaged: {what}, and what waited there cannot all be read; stop the relay, then restore the queue from a backup; or, to \
+         begin with an empty queue, move queue.sqlite3, its -wal and -shm, and {mark} away"
+    )]
+    Damaged {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+        /// The mark.
+        mark: PathBuf,
+    },
+    /// Not what it was said to be: it is gone, or another.
+    #[error(
+        "{path} has lost what was acknowledged: {what}; is the right disk mounted, and was everything copied? Put the file and its -wal \
+         back, or restore them from a backup; or, to accept the loss and go on with what is there, remove {mark}"
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+        /// The mark, which says that there was more.
+        mark: PathBuf,
+    },
     /// Of a later release.
     #[error(
         "{path} has version {version}, which a later release has written; this one knows up to version {known}: start the later release again"
@@ -133,6 +159,15 @@ pub enum QueueError {
         "the queue cannot grow: the disk is full, or the file has reached its bound; make space, or raise the bound"
     )]
     NoSpace,
+    /// The file is not there any more, or another is in its place: what is written would be gone with the process.
+    #[error(
+        "{path} was removed or replaced while the relay ran: nothing more is put there; put it back, or stop the relay, which \
+         loses what waited there, and start it again"
+    )]
+    Gone {
+        /// The file or its log.
+        path: PathBuf,
+    },
     /// The disk, or another process that holds the file for too long.
     #[error("the queue could not be written: {what}; see to the disk that holds it")]
     Disk {

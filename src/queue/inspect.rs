@@ -212,7 +212,7 @@ impl Inspector {
 
     /// Copies the queue as it is at this moment into a file that is not there yet, synced and for its user alone (0600). It
     /// has texts and device tokens, as the queue has. To restore: stop the relay, put the copy in the place of the file, and
-    /// remove the `-wal` and `-shm` beside it.
+    /// remove the `-wal`, `-shm` and `queue.mark` beside it.
     pub fn snapshot(&self, into: &Path) -> Result<(), InspectError> {
         let at = |source| InspectError::Snapshot { path: into.to_owned(), source };
         let name = into.to_str().ok_or_else(|| at(std::io::Error::other("the path is not UTF-8")))?;

@@ -7,7 +7,7 @@
 //! The file holds device tokens and texts in the clear, since they are to be sent. It and its directory are for the relay's
 //! user alone, and nothing that this module prints shows them.
 //!
-//! `writer` is the one thread that writes; `changes` and `leasing` are what it does to the rows; `schema` is the file;
+//! `writer` is the one thread that writes; `changes` and `leasing` are what it does to the rows; `schema` is the file, `mark`, `wal` and `watch` see whether it is all there;
 //! `record` the form of a notification in it; `supersede` the rule of what replaces what; `inspect` and `slices` are for the command line.
 
 mod changes;
@@ -19,6 +19,7 @@ pub mod inspect;
 mod keys;
 mod late;
 mod leasing;
+mod mark;
 mod reasons;
 mod record;
 mod schema;
@@ -28,6 +29,8 @@ mod slices;
 mod steady;
 mod supersede;
 mod tallies;
+mod wal;
+mod watch;
 mod withdrawal;
 mod writer;
 
@@ -48,6 +51,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use entry::{Enqueued, EntryId, Lease, Leased, NewEntry, Removed, Settled, Settlement, Stats, TargetStats};
 pub use error::{InspectError, OpenError, QueueError};
+pub use mark::companions;
 pub use schema::FILE_NAME;
 pub use slices::Slice;
 
@@ -59,6 +63,7 @@ use command::{Answer, Answered, Command};
 use entry::millis;
 use keys::Hashes;
 use leasing::Turns;
+use mark::Mark;
 use shared::Shared;
 use shares::Shares;
 use steady::Steady;
@@ -140,7 +145,8 @@ impl Queue {
     }
 
     fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
-        let schema::Opened { connection, path, hashes, lock } = schema::open(&settings.directory, settings.max_bytes)?;
+        let schema::Opened { connection, path, hashes, id, lock } =
+            schema::open(&settings.directory, settings.max_bytes)?;
         let shared = Arc::new(Shared::default());
         let last = schema::moment(&connection).map_err(OpenError::sqlite(&path))?;
         let (begin, is_time_known) = steady::begin(clock.unix(), clock.boot().as_ref(), last.as_ref());
@@ -158,8 +164,12 @@ impl Queue {
             shares: Shares::default(),
             turns: Turns::default(),
             withdrawn: Vec::new(),
+            directory: settings.directory.clone(),
+            mark: Mark { id, is_closed: false },
+            watch: None,
         };
         writer.prepare((!is_time_known).then_some(wall)).map_err(OpenError::sqlite(&path))?;
+        writer.begin(&path).map_err(OpenError::io(&path))?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("queue-writer".into())
@@ -278,6 +288,11 @@ impl Queue {
         self.0.hashes.identity(server_id, ack_id, device).is_some_and(|identity| earlier.has(identity))
     }
 
+    /// The file or its log, if it was found removed or replaced when it was last looked at: within a second, or at the last entry.
+    pub fn gone(&self) -> Option<PathBuf> {
+        self.0.shared.gone()
+    }
+
     /// How many entries of a target are to be sent, those that are leased included.
     pub fn waiting(&self, target: &TargetName) -> u64 {
         self.0.shared.tallies.find(target.as_str()).map_or(0, |tally| tally.waiting())
@@ -352,9 +367,14 @@ pub fn hold(directory: &Path) -> Result<fs::File, OpenError> {
     schema::hold(directory)
 }
 
+/// `SQLite`'s log beside a file.
+fn wal_of(file: &Path) -> PathBuf {
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 /// The file and its write-ahead log. What cannot be read counts as nothing.
 fn file_bytes(path: &Path) -> u64 {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    [path, Path::new(&log)].iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
+    [path, &*wal_of(path)].iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
 }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::OpenError;
 use super::keys::{Hashes, KEY_BYTES};
+use super::mark::{self, Mark};
 use super::steady::Moment;
 use crate::clock::Boot;
 
@@ -136,6 +138,8 @@ pub(super) struct Opened {
     pub connection: Connection,
     pub path: PathBuf,
     pub hashes: Hashes,
+    /// The id that the file's mark has.
+    pub id: String,
     /// Held as long as it is not dropped.
     pub lock: File,
 }
@@ -145,6 +149,8 @@ pub(super) fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Opened, O
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(OpenError::io(directory))?;
     let lock = lock(&directory.join(LOCK_NAME))?;
     let path = directory.join(FILE_NAME);
+    let mark = Mark::read(directory)?;
+    mark::look(directory, &path, mark.as_ref())?;
     // Made here and not by SQLite, for the mode; its -wal and -shm take theirs from it.
     OpenOptions::new()
         .write(true)
@@ -156,8 +162,18 @@ pub(super) fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Opened, O
     // The names of the new files must reach the disk before anything that is said to be in them.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(OpenError::io(directory))?;
     let connection = connect(&path)?;
-    let hashes = prepare(&connection, &path, max_bytes)?;
-    Ok(Opened { connection, path, hashes, lock })
+    prepare(&connection, &path)?;
+    let sqlite = OpenError::sqlite(&path);
+    let id = id(&connection).map_err(sqlite)?;
+    if let Some(mark) = mark {
+        mark.check(directory, id.as_deref())?;
+    }
+    let id = id.map_or_else(|| give_id(&connection), Ok).map_err(sqlite)?;
+    begin_the_log(&connection).map_err(sqlite)?;
+    // Last: a file that has reached its bound must still be brought up to date.
+    bound(&connection, max_bytes).map_err(sqlite)?;
+    let hashes = key(&connection, &path)?;
+    Ok(Opened { connection, path, hashes, id, lock })
 }
 
 /// The lock alone.
@@ -198,7 +214,7 @@ fn wait_for_the_other(tries: i32) -> bool {
     tries < BUSY_TRIES
 }
 
-fn prepare(connection: &Connection, path: &Path, max_bytes: Option<u64>) -> Result<Hashes, OpenError> {
+fn prepare(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = OpenError::sqlite(path);
     let version = version(connection, path)?;
     if version == 0 {
@@ -213,9 +229,7 @@ fn prepare(connection: &Connection, path: &Path, max_bytes: Option<u64>) -> Resu
     if version == FIRST_VERSION {
         bring_up_to_date(connection).map_err(sqlite)?;
     }
-    // Last: a file that has reached its bound must still be brought up to date.
-    bound(connection, max_bytes).map_err(sqlite)?;
-    key(connection, path)
+    Ok(())
 }
 
 /// The file's version, 0 for an empty one; an error for a file that is not ours or is of a later release.
@@ -289,6 +303,33 @@ fn key(connection: &Connection, path: &Path) -> Result<Hashes, OpenError> {
     Ok(Hashes::of(&key))
 }
 
+/// The file's own name, which its mark has too; `None` in files of releases before the mark.
+fn id(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row("SELECT value FROM meta WHERE name = 'id'", [], |row| row.get::<_, Vec<u8>>(0))
+        .optional()
+        .map(|id| id.map(|id| String::from_utf8_lossy(&id).into_owned()))
+}
+
+fn give_id(connection: &Connection) -> rusqlite::Result<String> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('id', CAST(lower(hex(randomblob(16))) AS BLOB))";
+    connection.execute(sql, [])?;
+    Ok(id(connection)?.unwrap_or_default())
+}
+
+/// Writes what was never written before, so that there is a log, which the mark says then. `SQLite` writes no page that stays as it
+/// was.
+fn begin_the_log(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('start', randomblob(16))
+               ON CONFLICT DO UPDATE SET value = excluded.value";
+    connection.execute(sql, []).map(drop)
+}
+
+/// Leaves the log where it is when this connection is the last to go: after a crash it is what the mark says must be there.
+pub(super) fn leave_the_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
 /// What the last process noted of its time; `None` in files that have never seen one note it.
 pub(super) fn moment(connection: &Connection) -> rusqlite::Result<Option<Moment>> {
     let noted =
@@ -318,10 +359,12 @@ fn read_moment(noted: &[u8]) -> Option<Moment> {
 /// A connection beside a relay that may be running: makes nothing, changes nothing of the file's form.
 pub(super) fn beside(directory: &Path) -> Result<(Connection, PathBuf), OpenError> {
     let path = directory.join(FILE_NAME);
-    if !fs::exists(&path).map_err(OpenError::io(&path))? {
+    // SQLite would take an empty file for a new one, and remove the log beside it.
+    if !fs::exists(&path).map_err(OpenError::io(&path))? || fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
         return Err(OpenError::Missing { path });
     }
     let connection = connect(&path)?;
+    leave_the_log(&connection).map_err(OpenError::sqlite(&path))?;
     match version(&connection, &path)? {
         VERSION => {}
         // A relay that was stopped between making the file and its tables.

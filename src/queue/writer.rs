@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,10 +19,12 @@ use super::entry::millis;
 use super::error::QueueError;
 use super::keys::DeviceKey;
 use super::leasing::Turns;
+use super::mark::Mark;
 use super::shared::Shared;
 use super::shares::Shares;
 use super::steady::Steady;
 use super::tallies::Change;
+use super::watch::Watch;
 use super::withdrawal::Undo;
 use super::{Limits, reasons, schema};
 use crate::notification::TargetName;
@@ -68,6 +71,10 @@ pub(super) struct Writer {
     pub turns: Turns,
     /// What was committed after whoever asked had given up; at most a group's.
     pub withdrawn: Vec<Undo>,
+    pub directory: PathBuf,
+    pub mark: Mark,
+    /// `None` until there is something to watch.
+    pub watch: Option<Watch>,
 }
 
 impl Writer {
@@ -112,6 +119,12 @@ impl Writer {
         self.sweep()
     }
 
+    /// From here on the file and its log are there, and are said to be.
+    pub(super) fn begin(&mut self, file: &Path) -> std::io::Result<()> {
+        self.watch = Some(Watch::begin(file)?);
+        self.mark.write(&self.directory)
+    }
+
     /// Until it is told to close, or nobody is left who could tell it anything.
     pub(super) fn run(mut self, commands: &Receiver<Parcel>) {
         loop {
@@ -121,11 +134,15 @@ impl Writer {
                     let (group, close) = gather(first, commands);
                     self.serve(group);
                     if let Some(answer) = close {
-                        return self.close(answer);
+                        self.close();
+                        return answer.done();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => complain(self.look()),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.watch_files();
+                    complain(self.look());
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
             if self.clock.now() >= self.next_sweep {
                 complain(self.sweep());
@@ -136,6 +153,17 @@ impl Writer {
     /// Does a group in one transaction. If that fails, each on its own: on a full disk, what makes room still can, and one bad
     /// entry does not cost its neighbours. Not if another process holds the file: each would wait for it as long again.
     fn serve(&mut self, mut group: Vec<Command>) {
+        // What is there already is still sent: it can be read for as long as the file is open.
+        if let Some(path) = self.watch_files() {
+            let gone = QueueError::Gone { path };
+            let (enqueues, others) = group.into_iter().partition(|command| matches!(command, Command::Enqueue(..)));
+            let enqueues: Vec<_> = enqueues;
+            for command in enqueues {
+                self.shared.commands.fetch_add(1, Ordering::Relaxed);
+                command.answer(Some(&gone));
+            }
+            group = others;
+        }
         let failure = match self.transact(&mut group) {
             Err(error) if group.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for mut command in group {
@@ -150,6 +178,20 @@ impl Writer {
             self.answer(command, failure.as_ref());
         }
         self.undo();
+    }
+
+    /// The file that is gone. Two system calls, beside a group's fsync.
+    fn watch_files(&self) -> Option<PathBuf> {
+        let missing = self.watch.as_ref().and_then(Watch::missing);
+        if self.shared.set_gone(missing) {
+            if let Some(path) = missing {
+                let error = QueueError::Gone { path: path.to_owned() };
+                tracing::error!(%error, "the queue on disk is gone");
+            } else {
+                tracing::info!("the queue on disk is back");
+            }
+        }
+        missing.map(Path::to_owned)
     }
 
     fn answer(&mut self, command: Command, failure: Option<&rusqlite::Error>) {
@@ -279,12 +321,17 @@ impl Writer {
     }
 
     /// What is committed is on the disk already; this only leaves one tidy file.
-    fn close(self, answer: Answer<()>) {
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        complain(checkpoint);
+    fn close(self) {
+        // All of it into the file, then the mark says so, and only then does the log go, with the last connection.
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0));
+        let is_whole = matches!(checkpoint, Ok(0)) && self.watch.as_ref().is_none_or(|watch| watch.missing().is_none());
+        complain(checkpoint.map(drop));
+        let mark = Mark { is_closed: true, ..self.mark };
+        if !is_whole || mark.write(&self.directory).is_err() {
+            complain(schema::leave_the_log(&self.connection));
+        }
         complain(self.connection.close().map_err(|(_, error)| error));
         drop(self.lock);
-        answer.done();
     }
 }
 

@@ -1,9 +1,11 @@
 //! A disk that is full, and a file that is damaged.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pushrelay::clock::Clock;
+use pushrelay::queue::inspect::Inspector;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::killed::retry_all;
@@ -162,6 +164,103 @@ async fn a_damaged_queue_is_an_error_at_start_unless_the_relay_may_run_without_o
         stage.simulator.faults().add(fault).unwrap();
     }
     stage.post(address, &Push::apple(&apple_token(2))).await.unwrap().expect_fail(200, "APNs");
+}
+
+/// What a full push of such a stage waits as, while the providers are away.
+const ONE_TRY: &str = "[breaker]\nfailures = 1\nfirst_pause = \"1m\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_relays_files_that_are_not_all_there_are_an_error_at_start_and_the_mark_is_what_accepts_the_loss() {
+    let stage = Stage::set(ONE_TRY).await;
+    let data = with_a_data_dir(&stage);
+    for fault in outage() {
+        stage.simulator.faults().add(fault).unwrap();
+    }
+    let mut relay = stage.serve();
+    let address = relay.address();
+    for phone in 1..=30 {
+        stage.post(address, &Push::apple(&apple_token(phone))).await.unwrap().expect_ok();
+    }
+    relay.signal("KILL");
+    relay.end();
+    let names = ["queue.sqlite3", "queue.sqlite3-wal", "queue.mark"];
+    let whole = names.map(|name| fs::read(data.join(name)).unwrap());
+    let [file, log, mark] = names.map(|name| data.join(name));
+    let flip = |path: &PathBuf| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let damages: [(&str, &dyn Fn()); 5] = [
+        ("an empty file", &|| fs::write(&file, "").unwrap()),
+        ("no file", &|| fs::remove_file(&file).unwrap()),
+        ("no log", &|| fs::remove_file(&log).unwrap()),
+        ("an empty log", &|| fs::write(&log, "").unwrap()),
+        ("a bit of the log", &|| flip(&log)),
+    ];
+    for (what, damage) in damages {
+        damage();
+        let (status, output) = stage.serve().end();
+        assert_eq!(status.code(), Some(78), "{what}: {output}");
+        assert!(output.contains("queue.mark") && output.contains("when_unusable"), "{what}: {output}");
+        for (name, bytes) in names.iter().zip(&whole) {
+            fs::write(data.join(name), bytes).unwrap();
+        }
+    }
+
+    // Looked at beside, which must not look like a loss; then whole.
+    assert_eq!(waiting_in(&data), 30);
+    let mut relay = stage.serve();
+    relay.address();
+    relay.signal("KILL");
+    relay.end();
+    assert_eq!(waiting_in(&data), 30);
+
+    fs::remove_file(&log).unwrap();
+    fs::remove_file(&mark).unwrap();
+    let mut relay = stage.serve();
+    relay.address();
+    relay.signal("TERM");
+    let (status, output) = relay.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_removed_under_a_running_relay_takes_nothing_more_and_what_it_has_is_still_sent() {
+    for names in [&["queue.sqlite3"][..], &["queue.sqlite3-wal"], &["."]] {
+        let stage = Stage::set("[breaker]\nfailures = 1\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n").await;
+        let data = with_a_data_dir(&stage);
+        for fault in outage() {
+            stage.simulator.faults().add(fault).unwrap();
+        }
+        let mut relay = stage.serve();
+        let address = relay.address();
+        let post = async |phone| stage.post(address, &Push::apple(&apple_token(phone))).await.unwrap();
+        post(1).await.expect_ok();
+        for name in names {
+            if *name == "." { fs::remove_dir_all(&data).unwrap() } else { fs::remove_file(data.join(name)).unwrap() }
+        }
+        let line = relay.wait_for("the queue on disk is gone");
+        assert!(line.contains(r#""level":"error""#) && line.contains("was removed or replaced"), "{line}");
+        for phone in 2..20 {
+            post(phone).await.expect_fail(200, "APNs");
+        }
+        stage.simulator.faults().clear();
+        let arrives = async {
+            while stage.simulator.ledger().counts().accepted < 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrives).await.expect("what waited is read from the open file");
+        relay.signal("TERM");
+        relay.end();
+    }
+}
+
+fn waiting_in(data: &Path) -> u64 {
+    let inspector = Inspector::open(data, Clock::System).unwrap();
+    inspector.stats().unwrap().iter().map(|own| own.waiting).sum()
 }
 
 fn damaged_head(bytes: &mut [u8]) {

@@ -1,6 +1,7 @@
 //! Through the front door, with real files.
 
 mod durable;
+mod gone;
 mod inspect;
 mod limits;
 mod plans;
