@@ -38,6 +38,7 @@ async fn a_signed_message_reaches_google_as_a_data_message() {
     let accepted = scene.simulator.ledger().accepted();
     let [one] = accepted.as_slice() else { panic!("one push: {accepted:?}") };
     let message = &one.payload()["message"];
+    assert_eq!(one.header("x-goog-api-format-version"), Some("2"), "or errors may come without their details");
     assert_eq!(message["token"], "android-7");
     assert_eq!(message["android"], json!({"priority": "high", "ttl": "14400s"}));
     assert_eq!(message["data"]["message"], "canary-text says hello");
