@@ -10,6 +10,7 @@ mod attempts;
 mod health;
 pub mod memory;
 mod patience;
+mod refusing;
 mod removals;
 mod room;
 mod target;
@@ -21,7 +22,6 @@ mod worker;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -44,6 +44,8 @@ use crate::telemetry::traces::{self, Traces};
 use attempts::Run;
 pub use health::LastAttempt;
 use memory::{Again, Claim, Memory, MemorySettings, MemoryState, NoOutcome, Pending, Receipt};
+use refusing::Refusing;
+pub use refusing::{QueueState, Refuses};
 use removals::Removals;
 use target::Target;
 pub use target::{TargetReadiness, days_left};
@@ -67,9 +69,6 @@ pub struct RelaySettings {
     pub removal_guard: Option<RemovalGuardSettings>,
 }
 
-/// How long a queue that has refused something is taken to refuse more, unless it takes something meanwhile.
-const REFUSES_FOR: Duration = Duration::from_secs(10);
-
 /// How many requests are in flight at once where nobody says: the default of `http.max_in_flight`.
 const PLACES: usize = 10_000;
 
@@ -86,8 +85,7 @@ pub struct Relay {
     memory_settings: Option<MemorySettings>,
     /// Absent where nothing survives the process: the answer is the provider's then.
     queue: Option<Queue>,
-    /// Until when the queue is taken to be full, or its disk: milliseconds of the queue's time.
-    refused_until: AtomicU64,
+    refusing: Refusing,
     /// Absent where nobody can ask what became of a notification.
     journal: Option<Journal>,
     /// Absent where what was believed of dead device tokens is forgotten with the process.
@@ -200,7 +198,7 @@ impl Relay {
             waits: Waits::among(PLACES),
             memory_settings,
             queue,
-            refused_until: AtomicU64::new(0),
+            refusing: Refusing::default(),
             journal,
             removals: None,
             clock,
@@ -336,15 +334,14 @@ impl Relay {
 
     /// Whether what cannot be delivered now can wait on disk: there is a queue, and it has not refused anything of late.
     pub fn takes_entries(&self) -> bool {
-        self.queue.as_ref().is_some_and(|queue| {
-            let refused_until = Duration::from_millis(self.refused_until.load(Ordering::Relaxed));
-            refused_until <= queue.now()
-        })
+        self.queue_state() == QueueState::Takes
     }
 
-    fn queue_has_refused(&self, queue: &Queue) {
-        let until = u64::try_from((queue.now() + REFUSES_FOR).as_millis()).unwrap_or(u64::MAX);
-        self.refused_until.store(until, Ordering::Relaxed);
+    /// Whether there is a queue, and whether it takes what is to wait.
+    pub fn queue_state(&self) -> QueueState {
+        let Some(queue) = &self.queue else { return QueueState::Absent };
+        let why = if queue.gone().is_some() { Some(Refuses::Unusable) } else { self.refusing.now(queue.now()) };
+        why.map_or(QueueState::Takes, QueueState::Refuses)
     }
 
     /// Whether there is a target of this name, be it one that could not be set up.

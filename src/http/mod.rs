@@ -204,9 +204,9 @@ impl Edge {
                 let relay = Arc::clone(&edge.relay);
                 move || relay.memory()
             }),
-            has_queue: Box::new({
+            queue: Box::new({
                 let relay = Arc::clone(&edge.relay);
-                move || relay.takes_entries()
+                move || relay.queue_state()
             }),
             metrics: Arc::clone(&edge.metrics),
             gate: Arc::clone(&edge.gate),

@@ -98,8 +98,9 @@ where
 {
     let deadline = Instant::now() + native.deadline;
     match decide(gate, native, metrics, body, verify, admit, deadline).await {
-        Ok(results) if later => answer::in_hand(results),
-        Ok(results) => answer::dealt_with(results),
+        // A promise to deal with what was not kept would be none.
+        Ok(results) if later && results.is_any_taken => answer::in_hand(results.body),
+        Ok(results) => answer::dealt_with(results.body),
         Err(error) => {
             if error.is_bad_request() {
                 metrics.bad_request();
@@ -126,7 +127,7 @@ async fn decide<B, V, P, A, D, F>(
     verify: V,
     admit: A,
     deadline: Instant,
-) -> Result<Vec<u8>, ApiError>
+) -> Result<answer::Results, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
     V: FnOnce(&[u8]) -> Result<Signed<P>, ApiError>,

@@ -14,8 +14,8 @@ use super::answer::{self, Answer};
 use super::limits::Gate;
 use crate::delivery::breaker::Position;
 use crate::notification::Compatibility;
-use crate::relay::TargetReadiness;
 use crate::relay::memory::MemoryState;
+use crate::relay::{QueueState, Refuses, TargetReadiness};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,8 +31,8 @@ pub(super) struct Ops {
     pub(super) readiness: Box<dyn Fn() -> Vec<TargetReadiness> + Send + Sync>,
     /// Asked at each scrape; `None` where nothing is remembered.
     pub(super) memory: Box<dyn Fn() -> Option<MemoryState> + Send + Sync>,
-    /// Whether what cannot be delivered can be put on disk now.
-    pub(super) has_queue: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Asked at each probe and scrape.
+    pub(super) queue: Box<dyn Fn() -> QueueState + Send + Sync>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
     pub(super) shutdown: Shutdown,
@@ -75,7 +75,7 @@ fn version(build: &Build, compatibility: Compatibility) -> Answer {
 
 async fn ready(State(ops): State<Arc<Ops>>) -> Answer {
     let targets = (ops.readiness)();
-    let (status, report) = report(&targets, (ops.has_queue)(), ops.shutdown.has_begun());
+    let (status, report) = report(&targets, (ops.queue)(), ops.shutdown.has_begun());
     answer::json(status, json(&report))
 }
 
@@ -83,6 +83,12 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Answer {
     ops.metrics.set_in_flight(ops.gate.in_flight());
     if let Some(memory) = (ops.memory)() {
         ops.metrics.repeats().set_memory(memory.requests, memory.window_held, memory.unkept);
+    }
+    let queue = (ops.queue)();
+    if queue != QueueState::Absent {
+        for why in Refuses::ALL {
+            ops.metrics.queue().set_refuses(why.reason(), queue.refuses() == Some(why));
+        }
     }
     for target in (ops.readiness)() {
         let (expires_at, days_left) = (target.credential_expires_at, target.credential_days_left);
@@ -116,6 +122,9 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     status: &'static str,
+    /// Why the queue takes nothing now; absent while it does, and without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_refuses: Option<&'static str>,
     targets: Vec<TargetReport<'a>>,
 }
 
@@ -152,8 +161,8 @@ struct LastReport {
     seconds_ago: u64,
 }
 
-fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (StatusCode, Report<'_>) {
-    let (status, word) = standing(targets, has_queue, draining);
+fn report(targets: &[TargetReadiness], queue: QueueState, draining: bool) -> (StatusCode, Report<'_>) {
+    let (status, word) = standing(targets, queue, draining);
     let targets = targets
         .iter()
         .map(|target| TargetReport {
@@ -176,21 +185,21 @@ fn report(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (Stat
             waiting: target.waiting.map(|waiting| waiting.waiting),
         })
         .collect();
-    (status, Report { status: word, targets })
+    (status, Report { status: word, queue_refuses: queue.refuses().map(Refuses::reason), targets })
 }
 
 /// Ready as long as one target can deliver, or what cannot be delivered can wait on disk: a relay that is taken out of service
 /// takes nothing, and chat servers do not repeat what nobody took. With a broken target beside a working one, taking the relay out of service
 /// would silence both. Not with one that could not be set up: that is a mistake of this start, which a rollout that waits
 /// for readiness must not spread, and nothing but another start mends it.
-pub(super) fn standing(targets: &[TargetReadiness], has_queue: bool, draining: bool) -> (StatusCode, &'static str) {
+pub(super) fn standing(targets: &[TargetReadiness], queue: QueueState, draining: bool) -> (StatusCode, &'static str) {
     if draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else if targets.iter().any(|target| target.left_out) {
         (StatusCode::SERVICE_UNAVAILABLE, "a target could not be set up")
     } else if targets.iter().any(|target| target.problem.is_none()) {
         (StatusCode::OK, "ready")
-    } else if has_queue && !targets.is_empty() {
+    } else if queue == QueueState::Takes && !targets.is_empty() {
         (StatusCode::OK, "no target can deliver: notifications wait on disk")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no target can deliver")

@@ -38,7 +38,7 @@ async fn serving_as(
     let (metrics, shutdown) = (Arc::new(testing::metrics()), Shutdown::new());
     let ops = Ops {
         memory: Box::new(|| None),
-        has_queue: Box::new(|| false),
+        queue: Box::new(|| QueueState::Absent),
         readiness: Box::new(move || targets.clone()),
         gate: Arc::new(Gate::new(&testing::settings(), Arc::clone(&metrics))),
         metrics,
@@ -114,7 +114,7 @@ fn the_report_says_what_is_known_of_each_target() {
         ..target("apple_rn", Some("APNs says BadTopic"))
     };
     let targets = [broken, target("apple_rnbeta", None)];
-    let (_, report) = report(&targets, false, false);
+    let (_, report) = report(&targets, QueueState::Absent, false);
     assert_eq!(
         serde_json::to_value(&report).unwrap(),
         serde_json::json!({

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience;
+use super::refusing::Refuses;
 use super::room::Turn;
 use super::target::Target;
 use super::{Relay, Remembered};
@@ -43,6 +44,8 @@ pub(super) enum Stopped {
     AskedFor,
     /// So many of its server wait that the places which are left on disk are for others.
     Share,
+    /// The queue takes nothing.
+    Refused(Refuses),
 }
 
 /// The target is given less than there is.
@@ -82,9 +85,18 @@ impl Run {
     /// It was to wait on disk, and the places there are for other servers. Broken credentials are the better reason: they are
     /// why it was to wait.
     pub(super) fn beyond_its_share(&self) -> Self {
+        self.kept_out(QUEUE_SHARE, Stopped::Share)
+    }
+
+    /// The same, and the queue took nothing.
+    pub(super) fn refused_by_the_queue(&self, why: Refuses) -> Self {
+        self.kept_out(why.reason(), Stopped::Refused(why))
+    }
+
+    fn kept_out(&self, reason: Reason, stopped: Stopped) -> Self {
         let (verdict, stopped) = match self.last.verdict {
             Verdict::Retry { after, scope, unprocessed, .. } => {
-                (Verdict::Retry { reason: QUEUE_SHARE, after, scope, unprocessed }, Some(Stopped::Share))
+                (Verdict::Retry { reason, after, scope, unprocessed }, Some(stopped))
             }
             ref other => (other.clone(), self.stopped),
         };
@@ -107,6 +119,7 @@ impl Run {
             (Some(Stopped::Shutdown), _) => "shutdown",
             (Some(Stopped::AskedFor), _) => "asked_for",
             (Some(Stopped::Share), _) => "share",
+            (Some(Stopped::Refused(why)), _) => why.reason(),
             (None, Verdict::TargetBroken { .. } | Verdict::NewCredential { .. }) => "credentials",
             (None, _) => "trouble",
         }

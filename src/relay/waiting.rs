@@ -1,10 +1,10 @@
 //! What outlives its caller's patience: it goes to disk before the caller hears OK.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempts::{Run, Stopped};
 use super::memory::Pending;
+use super::refusing::Refuses;
 use super::target::Target;
 use super::{Relay, Remembered};
 use crate::delivery::breaker::Position;
@@ -105,7 +105,7 @@ impl Relay {
         };
         let enqueued = queue.enqueue(entry).await;
         if enqueued.is_ok() {
-            self.refused_until.store(0, Ordering::Relaxed);
+            self.refusing.clear();
         }
         let mut is_pointless = false;
         match enqueued {
@@ -121,8 +121,9 @@ impl Relay {
             }
             Err(error) => {
                 self.queue_failed("enqueue", &error);
-                self.queue_has_refused(queue);
-                return self.settle(target, subject, run, pending);
+                let Some(why) = Refuses::of(&error) else { return self.settle(target, subject, run, pending) };
+                self.refusing.note(why, queue.now());
+                return self.settle(target, subject, &run.refused_by_the_queue(why), pending);
             }
         }
         self.metrics.queue().enqueued(&target.name, run.why());
@@ -160,7 +161,7 @@ impl Relay {
             Some(Stopped::Breaker | Stopped::Pace | Stopped::AskedFor) => now,
             // The breaker is open now: it says when.
             None if is_left_alone && matches!(run.last.verdict, Verdict::TargetBroken { .. }) => now,
-            Some(Stopped::Shutdown | Stopped::Share) | None => {
+            Some(Stopped::Shutdown | Stopped::Share | Stopped::Refused(_)) | None => {
                 let queued =
                     Queued { attempts: run.attempts, credential_renewed: true, others_arrive: false, now, expires_at };
                 match policy::later(&run.last.verdict, queued, fastrand::f64()) {
@@ -172,10 +173,11 @@ impl Relay {
         (due_at < expires_at).then_some(due_at)
     }
 
-    /// One line for each failure: it is rare, or the disk is in trouble and there is little else to read.
+    /// One line a minute for each operation: where one fails, thousands do.
     pub(super) fn queue_failed(&self, operation: &'static str, error: &QueueError) {
         self.metrics.queue().failed(operation);
-        tracing::error!(operation, %error, "the queue on disk could not do its work");
+        let Some(count) = self.refusing.say(operation, self.queue_time()) else { return };
+        tracing::error!(operation, count, %error, "the queue on disk could not do its work");
     }
 
     /// A later notification has made these needless.

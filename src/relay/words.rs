@@ -60,6 +60,9 @@ pub(super) fn outcome(run: &Run, platform: Platform, target: &TargetName) -> Out
         Verdict::Retry { reason, .. } if run.stopped == Some(Stopped::Breaker) => format!(
             "{provider} could not be reached of late ({reason}), so it is left alone for a while: try again later"
         ),
+        Verdict::Retry { .. } if let Some(Stopped::Refused(why)) = run.stopped => {
+            format!("{provider} could not take it now, and the relay's queue {}: try again later", why.words())
+        }
         Verdict::Retry { .. } if run.stopped == Some(Stopped::Share) => format!(
             "{provider} could not take it now, and so many notifications of this server wait on the relay's disk that the places \
              which are left are for other servers: try again later"

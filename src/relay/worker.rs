@@ -7,7 +7,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -449,7 +448,7 @@ impl Relay {
             match queue.settle(id, settlement.clone()).await {
                 Ok(settled) => {
                     // There is room again.
-                    self.refused_until.store(0, Ordering::Relaxed);
+                    self.refusing.clear();
                     return settled;
                 }
                 Err(error) => {

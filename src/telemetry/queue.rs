@@ -16,6 +16,7 @@ pub struct QueueMetrics {
     enqueued: IntCounterVec,
     settled: IntCounterVec,
     failures: IntCounterVec,
+    refuses: IntGaugeVec,
     breaker: IntGaugeVec,
     breaker_opened: IntCounterVec,
     guard_active: IntGaugeVec,
@@ -65,6 +66,16 @@ impl QueueMetrics {
                 "Operations of the queue that failed; the log says why",
                 &["operation"],
             ),
+            refuses: registered(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "pushrelay_queue_refuses",
+                        "1 while the queue on disk takes nothing, by why: full, no room on its disk, or it cannot be written",
+                    ),
+                    &["why"],
+                ),
+            ),
             breaker: gauges(
                 "pushrelay_breaker_state",
                 "Whether the target is asked: 0 it is (closed), 1 one at a time (half-open), 2 it is not (open)",
@@ -111,6 +122,11 @@ impl QueueMetrics {
     /// The queue could not do what it was asked to.
     pub fn failed(&self, operation: &'static str) {
         self.failures.with_label_values(&[operation]).inc();
+    }
+
+    /// Whether the queue takes nothing for this reason. Set when somebody looks.
+    pub fn set_refuses(&self, why: &'static str, refuses: bool) {
+        self.refuses.with_label_values(&[why]).set(i64::from(refuses));
     }
 
     /// A target is not asked for a while.

@@ -76,9 +76,16 @@ async fn a_queue_that_is_full_by_count_refuses_and_names_its_bound() {
     post(3).await.expect_fail(200, "APNs");
     let line = relay.wait_for("could not do its work");
     assert!(line.contains("the queue holds its 1000 entries"), "{line}");
+    for phone in 4..30 {
+        let answer = post(phone).await;
+        answer.expect_fail(200, "APNs");
+        answer.expect_fail(200, "queue is full");
+    }
     relay.signal("TERM");
     let (status, output) = relay.end();
     assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(output.matches(r#""reason":"queue_full""#).count(), 27, "{output}");
+    assert_eq!(output.matches("could not do its work").count(), 1, "one line a minute: {output}");
 }
 
 /// A real process may be told by the system that its files must not grow, and later that they may.

@@ -120,10 +120,14 @@ struct Program {
 
 impl Program {
     async fn with(tables: &str) -> Self {
+        Self::planned(tables, Plan::default()).await
+    }
+
+    async fn planned(tables: &str, plan: Plan) -> Self {
         let key = WebhookSigningKey::generate_symmetric();
         let text = key.relay_text();
         let server = format!("[[server]]\nid = \"bot\"\nname = \"Bot\"\nwebhook_keys = [\"{}\"]\n", text.expose());
-        let stand = Stand::planned(Plan { tables: format!("{server}{tables}"), ..Plan::default() }).await;
+        let stand = Stand::planned(Plan { tables: format!("{server}{tables}"), ..plan }).await;
         Self { key, stand }
     }
 
@@ -163,4 +167,30 @@ async fn a_program_that_does_not_wait_hears_202_and_its_message_arrives_once() {
         assert_eq!(stand.simulator.ledger().accepted_for(device).len(), 1);
     }
     stand.expect_metric(r#"pushrelay_queue_enqueued_total{target="apple_rn",why="asked_for"}"#, 20.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_keeps_nothing_promises_nothing_and_readiness_and_the_metric_say_why() {
+    let full = Plan {
+        settings: Some(Box::new(|settings| settings.queue.as_mut().unwrap().settings.max_entries = 0)),
+        ..Plan::default()
+    };
+    let program = Program::planned("", full).await;
+    let stand = &program.stand;
+    let refuses = |why: &str| format!("pushrelay_queue_refuses{{why=\"{why}\"}}");
+    stand.expect_metric(&refuses("queue_full"), 0.0).await;
+    let devices: Vec<_> = (1..=5).map(apple_token).collect();
+    let (code, answer) = program.notify("m-1", &devices).await;
+    assert_eq!((code, &answer["counts"]["failed"]), (200, &5.into()), "{answer}");
+    assert_eq!(
+        (&answer["results"][0]["reason"], &answer["results"][0]["retryable"]),
+        (&"queue_full".into(), &true.into())
+    );
+    assert!(stand.get("/readyz").await.1.contains(r#""queue_refuses":"queue_full""#));
+    stand.expect_metric(&refuses("queue_full"), 1.0).await;
+    stand.expect_metric(&refuses("disk_full"), 0.0).await;
+    // While it is known to keep nothing, the wish is ignored, and the provider asked.
+    let (code, answer) = program.notify("m-1", &devices).await;
+    assert_eq!((code, &answer["counts"]["delivered"]), (200, &5.into()), "{answer}");
+    assert_eq!(stand.simulator.ledger().counts().accepted, 5);
 }

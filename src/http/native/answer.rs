@@ -48,9 +48,16 @@ pub(super) fn in_hand(results: Vec<u8>) -> Answer {
     answer
 }
 
+/// What became of a message's devices.
+pub(super) struct Results {
+    pub(super) body: Vec<u8>,
+    /// Whether anything became of any: not all failed.
+    pub(super) is_any_taken: bool,
+}
+
 /// One line for each device that was asked for. `places` says where in `reports` each one's report is: a device that was
 /// named twice was sent to once.
-pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Vec<u8> {
+pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Results {
     let mut counts = Counts::default();
     let results = places
         .iter()
@@ -78,6 +85,8 @@ pub(super) fn results(id: &str, places: &[usize], reports: &[Report]) -> Vec<u8>
             }
         })
         .collect();
+    let is_any_taken = counts.delivered + counts.queued + counts.unregistered > 0;
     let body = Body { id, results, counts };
-    serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON")
+    let body = serde_json::to_vec(&body).expect("texts and numbers can always be written as JSON");
+    Results { body, is_any_taken }
 }

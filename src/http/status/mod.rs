@@ -108,7 +108,8 @@ impl Status {
     fn snapshot(&self) -> Snapshot {
         let now = self.clock.unix_seconds();
         let readiness = (self.ops.readiness)();
-        let (status, standing) = ops::standing(&readiness, (self.ops.has_queue)(), self.ops.shutdown.has_begun());
+        let queue = (self.ops.queue)();
+        let (status, standing) = ops::standing(&readiness, queue, self.ops.shutdown.has_begun());
         let (busiest, count) = self.admission.busiest(MOST_SERVERS);
         Snapshot {
             version: self.build.version,
@@ -120,6 +121,7 @@ impl Status {
             in_flight: self.ops.gate.in_flight(),
             view: self.history().view(),
             readiness,
+            queue_refuses: queue.refuses(),
             certificate_days_left: self.tls.as_ref().map(|tls| days_left(tls.ends_at(), now)),
             servers: Servers { are_counted: self.admission.counts_servers(), busiest, count },
             failures: self.ops.metrics.failures().list(),

@@ -10,7 +10,7 @@ use super::sparkline::Series;
 use super::words;
 use crate::admission::BusyServer;
 use crate::clock::rfc3339;
-use crate::relay::TargetReadiness;
+use crate::relay::{Refuses, TargetReadiness};
 use crate::telemetry::metrics::TargetFigures;
 use crate::telemetry::recent::Trouble;
 
@@ -54,6 +54,7 @@ pub(super) struct Snapshot {
     pub(super) in_flight: usize,
     pub(super) view: View,
     pub(super) readiness: Vec<TargetReadiness>,
+    pub(super) queue_refuses: Option<Refuses>,
     /// Whole days until the end of the certificate that chat servers are shown; absent without TLS.
     pub(super) certificate_days_left: Option<i64>,
     pub(super) servers: Servers,
@@ -126,6 +127,9 @@ fn header(html: &mut String, snapshot: &Snapshot) {
 /// What an operator must do something about, or will wonder about.
 fn attention(html: &mut String, snapshot: &Snapshot) {
     let mut points: Vec<(Option<&str>, String)> = Vec::new();
+    points.extend(snapshot.queue_refuses.map(|why| {
+        (None, format!("The queue {}: what a provider does not take at once is lost ({})", why.words(), why.reason()))
+    }));
     for target in &snapshot.readiness {
         let name = Some(target.name.as_str());
         let broken = words::breaker(&target.breaker);

@@ -4,6 +4,7 @@ use super::*;
 use crate::delivery::breaker::{BreakerState, Position, Why};
 use crate::http::status::percentiles::Estimate;
 use crate::notification::{Platform, ServerId, TargetName};
+use crate::relay::Refuses;
 use crate::telemetry::metrics::Totals;
 use crate::telemetry::queue::Waiting;
 
@@ -74,6 +75,7 @@ fn snapshot() -> Snapshot {
             targets: vec![target_view("apple_rn")],
         },
         readiness: vec![target("apple_rn")],
+        queue_refuses: None,
         certificate_days_left: Some(200),
         servers: Servers { are_counted: true, busiest: vec![], count: 0 },
         failures: vec![],
@@ -151,9 +153,11 @@ fn whatever_needs_attention_is_said_in_words_and_comes_first() {
         },
     ];
     snapshot.certificate_days_left = Some(-1);
+    snapshot.queue_refuses = Some(Refuses::Full);
     says(
         &snapshot,
         &[
+            "The queue is full: what a provider does not take at once is lost (queue_full)",
             "broken Left alone for 1 min 30 s: its provider does not accept this target's credentials or topic \
              (InvalidProviderToken)"
                 .replace('\'', "&#39;")
