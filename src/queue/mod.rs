@@ -26,6 +26,7 @@ mod schema;
 mod shared;
 mod shares;
 mod slices;
+mod spare;
 mod steady;
 mod supersede;
 mod tallies;
@@ -145,8 +146,12 @@ impl Queue {
     }
 
     fn open_within(settings: &QueueSettings, clock: Clock, limits: Limits) -> Result<Self, OpenError> {
-        let schema::Opened { connection, path, hashes, id, lock } =
-            schema::open(&settings.directory, settings.max_bytes)?;
+        let open = || schema::open(&settings.directory, settings.max_bytes);
+        let opened = match open() {
+            Err(OpenError::DiskFull { .. }) if spare::give_up_in(&settings.directory) => open(),
+            opened => opened,
+        };
+        let schema::Opened { connection, path, hashes, id, lock } = opened?;
         let shared = Arc::new(Shared::default());
         let last = schema::moment(&connection).map_err(OpenError::sqlite(&path))?;
         let (begin, is_time_known) = steady::begin(clock.unix(), clock.boot().as_ref(), last.as_ref());
@@ -167,6 +172,7 @@ impl Queue {
             directory: settings.directory.clone(),
             mark: Mark { id, is_closed: false },
             watch: None,
+            spare: None,
         };
         writer.prepare((!is_time_known).then_some(wall)).map_err(OpenError::sqlite(&path))?;
         writer.begin(&path).map_err(OpenError::io(&path))?;

@@ -22,6 +22,7 @@ use super::leasing::Turns;
 use super::mark::Mark;
 use super::shared::Shared;
 use super::shares::Shares;
+use super::spare::Spare;
 use super::steady::Steady;
 use super::tallies::Change;
 use super::watch::Watch;
@@ -75,6 +76,8 @@ pub(super) struct Writer {
     pub mark: Mark,
     /// `None` until there is something to watch.
     pub watch: Option<Watch>,
+    /// `None` until the rest is there.
+    pub spare: Option<Spare>,
 }
 
 impl Writer {
@@ -122,7 +125,9 @@ impl Writer {
     /// From here on the file and its log are there, and are said to be.
     pub(super) fn begin(&mut self, file: &Path) -> std::io::Result<()> {
         self.watch = Some(Watch::begin(file)?);
-        self.mark.write(&self.directory)
+        self.mark.write(&self.directory)?;
+        self.spare = Some(Spare::open(&self.directory)?);
+        Ok(())
     }
 
     /// Until it is told to close, or nobody is left who could tell it anything.
@@ -154,13 +159,12 @@ impl Writer {
     /// entry does not cost its neighbours. Not if another process holds the file: each would wait for it as long again.
     fn serve(&mut self, mut group: Vec<Command>) {
         // What is there already is still sent: it can be read for as long as the file is open.
-        if let Some(path) = self.watch_files() {
-            let gone = QueueError::Gone { path };
+        if let Some(refusal) = self.refusal(&group) {
             let (enqueues, others) = group.into_iter().partition(|command| matches!(command, Command::Enqueue(..)));
             let enqueues: Vec<_> = enqueues;
             for command in enqueues {
                 self.shared.commands.fetch_add(1, Ordering::Relaxed);
-                command.answer(Some(&gone));
+                command.answer(Some(&refusal));
             }
             group = others;
         }
@@ -178,6 +182,35 @@ impl Writer {
             self.answer(command, failure.as_ref());
         }
         self.undo();
+    }
+
+    /// Why nothing new is put into the queue now.
+    fn refusal(&mut self, group: &[Command]) -> Option<QueueError> {
+        if let Some(path) = self.watch_files() {
+            return Some(QueueError::Gone { path });
+        }
+        let enqueues = group.iter().any(|command| matches!(command, Command::Enqueue(..)));
+        (enqueues && self.spare.as_mut().is_some_and(|spare| !spare.make())).then_some(QueueError::NoSpace)
+    }
+
+    /// Whether it is worth another try: the disk is full, and there was room to give up.
+    fn makes_room(&mut self, error: &rusqlite::Error) -> bool {
+        if error.sqlite_error_code() != Some(ErrorCode::DiskFull) || self.is_at_its_bound() {
+            return false;
+        }
+        let made = self.spare.as_mut().is_some_and(Spare::give_up);
+        if made {
+            tracing::error!(
+                "the disk that holds the queue is full: what waits is sent in the room that was kept, and nothing new is put there"
+            );
+        }
+        made
+    }
+
+    /// The file may not grow, whatever room there is.
+    fn is_at_its_bound(&self) -> bool {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        matches!((number("page_count"), number("max_page_count")), (Ok(pages), Ok(most)) if pages >= most)
     }
 
     /// The file that is gone. Two system calls, beside a group's fsync.
@@ -209,7 +242,12 @@ impl Writer {
 
     /// All of it or nothing. With nothing to do, it counts again if another process has written.
     fn transact(&mut self, commands: &mut [Command]) -> rusqlite::Result<()> {
-        self.within(|changes| commands.iter_mut().try_for_each(|command| command.apply(changes)))
+        match self.within(|changes| commands.iter_mut().try_for_each(|command| command.apply(changes))) {
+            Err(error) if self.makes_room(&error) => {
+                self.within(|changes| commands.iter_mut().try_for_each(|command| command.apply(changes)))
+            }
+            result => result,
+        }
     }
 
     fn sweep(&mut self) -> rusqlite::Result<()> {

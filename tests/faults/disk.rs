@@ -1,7 +1,9 @@
 //! A disk that is full, and a file that is damaged.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use pushrelay::clock::Clock;
@@ -263,6 +265,72 @@ async fn a_queue_removed_under_a_running_relay_takes_nothing_more_and_what_it_ha
         relay.signal("TERM");
         relay.end();
     }
+}
+
+/// A file system of its own, gone with the test.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(at: &Path, options: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "this test mounts a small tmpfs: run it as root, with CAP_SYS_ADMIN"
+        );
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_file_system_nothing_new_is_kept_and_what_waits_is_delivered_once() {
+    let stage = Stage::set("[breaker]\nfailures = 1\nfirst_pause = \"100ms\"\nlongest_pause = \"1s\"\n").await;
+    let data = with_a_data_dir(&stage);
+    let _disk = Tmpfs::mount(&data, "size=24m");
+    for fault in outage() {
+        stage.simulator.faults().add(fault).unwrap();
+    }
+    let mut relay = stage.serve();
+    let address = relay.address();
+    let post = async |phone| stage.post(address, &Push::apple(&apple_token(phone))).await.unwrap();
+    for phone in 1..=150 {
+        post(phone).await.expect_ok();
+    }
+    // Something else fills the disk to its last byte.
+    let mut filler = fs::File::create(data.join("filler")).unwrap();
+    while filler.write_all(&[1; 4_096]).is_ok() {}
+    let mut refused = 0;
+    for phone in 1_000..3_000 {
+        let answer = post(phone).await;
+        if answer.status != "OK" {
+            answer.expect_fail(200, "no room on its disk");
+            refused += 1;
+        }
+        if refused == 10 {
+            break;
+        }
+    }
+    assert_eq!(refused, 10, "a full disk keeps nothing new");
+    let waited = waiting_in(&data);
+    assert!(waited >= 150, "{waited}");
+    stage.simulator.faults().clear();
+    let all = async {
+        while waiting_in(&data) > 0 {
+            retry_all(&data);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("what waits leaves the disk");
+    assert_eq!(stage.simulator.ledger().counts().accepted, waited, "each once");
+    relay.signal("TERM");
+    let (status, output) = relay.end();
+    assert_eq!(status.code(), Some(0), "{output}");
 }
 
 fn waiting_in(data: &Path) -> u64 {
