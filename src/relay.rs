@@ -14,6 +14,7 @@ mod refusing;
 mod removals;
 mod room;
 mod target;
+mod unwritten;
 mod waiting;
 mod waits;
 mod words;
@@ -49,6 +50,7 @@ pub use refusing::{QueueState, Refuses};
 use removals::Removals;
 use target::Target;
 pub use target::{TargetReadiness, days_left};
+use unwritten::Unwritten;
 use waiting::Kept;
 use waits::{Wait, Waits};
 
@@ -82,6 +84,7 @@ pub struct Relay {
     lifetimes: LifetimeSettings,
     memory: Option<Memory>,
     waits: Waits,
+    unwritten: Unwritten,
     memory_settings: Option<MemorySettings>,
     /// Absent where nothing survives the process: the answer is the provider's then.
     queue: Option<Queue>,
@@ -196,6 +199,7 @@ impl Relay {
             lifetimes,
             memory,
             waits: Waits::among(PLACES),
+            unwritten: Unwritten::default(),
             memory_settings,
             queue,
             refusing: Refusing::default(),

@@ -249,6 +249,10 @@ impl Relay {
     /// A bug of ours must not take the loop with it, nor be met again and again.
     async fn try_safely(&self, target: &Target, entry: Leased, probe: Option<Probe<'_>>) {
         let id = entry.id;
+        if let Some(settlement) = self.unwritten.take(id) {
+            self.write(id, settlement).await;
+            return;
+        }
         let tried = AssertUnwindSafe(self.try_entry(target, entry, probe)).catch_unwind().await;
         if tried.is_err() {
             self.write(id, Settlement::Bury { reason: PANICKED }).await;
@@ -440,8 +444,8 @@ impl Relay {
         }
     }
 
-    /// What cannot be written for as long as its lease holds leaves its entry leased: it is tried again when the lease is over.
-    /// Twice is better than never.
+    /// What cannot be written for as long as its lease holds leaves its entry leased. When the lease is over it is written again, and
+    /// only a process that has ended meanwhile sends it again: twice is better than never.
     async fn write(&self, id: EntryId, settlement: Settlement) -> Settled {
         let Some(queue) = &self.queue else { return Settled::Gone };
         for _ in 0..MOST_WRITES {
@@ -460,6 +464,7 @@ impl Relay {
                 }
             }
         }
+        self.unwritten.keep(id, settlement);
         Settled::Gone
     }
 }
