@@ -96,7 +96,9 @@ async fn costs_others_nothing(what: &str, fault: Fault, provider: Provider, shar
         // Other phones for each share.
         let phone = |number: u32| percent * 1_000 + number;
         let pushes: Vec<_> = bad_ones.into_iter().map(|number| bad(provider, phone(number))).collect();
-        pushes.into_iter().for_each(|push| trouble.push(async move { stand.post(&push).await }));
+        for push in pushes {
+            trouble.push(async move { stand.post(&push).await });
+        }
         let arrive = join_all(good_ones.into_iter().map(async |number| {
             let (push, token) = good(provider, phone(number));
             stand.post(&push).await.expect_ok();

@@ -203,7 +203,7 @@ fn each_word_for_programs_has_an_example() {
 fn its_limits_are_the_defaults() {
     let described = DESCRIPTION.split_whitespace().collect::<Vec<_>>().join(" ");
     for (line, words) in [
-        ("#max_body = \"64KiB\"", "larger than 64 KiB, or than the `http.max_body`"),
+        ("#max_body = \"256KiB\"", "larger than 256 KiB, or than the `http.max_body`"),
         ("#body_timeout = \"10s\"", "within 10 seconds, unless the relay's operator has set `http.body_timeout`"),
         ("#max_in_flight = 10000", "at once: 10,000, unless its operator has set `http.max_in_flight`"),
         ("#deadline = \"25s\"", "after 25 seconds at the latest, unless its operator has set `delivery.deadline`"),
@@ -494,7 +494,7 @@ async fn conversation(description: &Value, top: &'static str) -> BTreeSet<Said> 
         apple.clone().with("server_id", "somebody"),
         apple.clone().unsigned(),
         apple.clone().signed_as(apple.body(&SigningKey::generate())["signature"].as_str().unwrap()),
-        apple.clone().with("sound", "x".repeat(65_536)),
+        apple.clone().with("sound", "x".repeat(262_144)),
         apple
             .clone()
             .with("server_id", ROTATED)
@@ -511,7 +511,7 @@ async fn conversation(description: &Value, top: &'static str) -> BTreeSet<Said> 
         r#"{"platform":"ios","type":"message"}"#,
         r#"{"id":"a","type":"message"}"#,
         r#"{"id":"a","platform":"ios"}"#,
-        &" ".repeat(65_537),
+        &" ".repeat(262_145),
     ] {
         said.insert(ask(description, &scene, ACK, body.to_owned()).await);
     }

@@ -322,7 +322,7 @@ async fn three_hundred_equal_requests_leave_their_neighbours_places_free() {
             _ => later += usize::from(answer["error"].as_str().unwrap().contains("try again later")),
         }
     }
-    assert!(ok >= 1 + 300 / 32 && ok + later == 301, "{ok} and {later}");
+    assert!(ok > 300 / 32 && ok + later == 301, "{ok} and {later}");
     assert_eq!(talk.arrived(&push), 1);
 }
 

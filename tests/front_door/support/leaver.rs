@@ -112,7 +112,8 @@ impl Caller {
     pub async fn ask(&self, path: &str, headers: &[(&str, String)], body: &str) -> std::io::Result<Asked> {
         let mut stream = self.connect().await?;
         if !self.protocol.is_http2() {
-            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let headers =
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
             let length = body.len();
             let text = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {length}\r\n\r\n{body}");
             stream.write_all(text.as_bytes()).await?;
