@@ -37,6 +37,26 @@ async fn a_crash_loses_nothing_that_was_committed_and_frees_the_leases() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_over_a_restart_leaves_each_entry_the_time_it_had_and_no_more() {
+    for (set_by, passed, expected) in [
+        (-2, 5, &["call", "message"][..]),
+        (-3_600, 5, &["call", "message"]),
+        (-3_600, 31, &["message"]),
+        (-2, 3_601, &[]),
+    ] {
+        let case = Case::open();
+        let call = message("call");
+        let call = NewEntry { urgency: Urgency::Call, expires_at: at(30), ..entry(&call) };
+        case.queue.enqueue(call).await.unwrap();
+        case.put(&message("message")).await;
+        case.clock.set_wall(set_by);
+        let case = case.reopen().await;
+        case.clock.advance(Duration::from_secs(passed));
+        assert_eq!(case.leased().await, expected, "set by {set_by} s, {passed} s later");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_queue_answers_that_it_is_and_lets_go_of_its_file() {
     let case = Case::open();
     case.put(&message("a")).await;
