@@ -2,7 +2,7 @@
 //! are believed only as often as a healthy target has them: a chat server that is told to forget its tokens forgets a whole
 //! fleet of phones. Decides; tells nobody.
 //!
-//! Three bounds, whichever is met first ([`is_believed`]): so many since the last delivery, however long ago it was and however often
+//! Three bounds, whichever is met first (`is_believed`): so many since the last delivery, however long ago it was and however often
 //! the process began; so many in the last day, by what was delivered in it; and not most of what was decided in the last
 //! minutes. What is needed for the first two outlives the process where there is a place for it (`ledger`). To change credentials
 //! changes nothing: what shows that the new ones are right is a delivery.
