@@ -305,13 +305,11 @@ impl Memory {
                         self.requests(identity).decided.insert(identity, Decided::new(at, number), at);
                     }
                     if let Some(platform) = receipt {
-                        let ack = AckKey::of(ack);
-                        self.receipts(ack).insert(ack, Sent::new(at, platform), at);
+                        self.expect_receipt(AckKey::of(ack), platform, at);
                     }
                 }
                 kept::Record::Late { ack, at: millis, platform } => {
-                    let (ack, at) = (AckKey::of(ack), at(millis));
-                    self.receipts(ack).insert(ack, Sent::new(at, platform), at);
+                    self.expect_receipt(AckKey::of(ack), platform, at(millis));
                 }
                 kept::Record::Received { ack } => {
                     let ack = AckKey::of(ack);
@@ -380,7 +378,7 @@ impl Memory {
     /// What waited on disk was delivered: a receipt may come for it now.
     pub fn delivered_late(&self, ack_id: &str, platform: Platform) {
         let (ack, at) = (self.hashes.ack(ack_id), self.now());
-        if self.expect_receipt(ack, platform) {
+        if self.expect_receipt(ack, platform, at) {
             self.warn_once_of_the_bound();
         }
         self.note(Note::Late { ack, at, platform });
@@ -445,8 +443,7 @@ impl Memory {
     }
 
     /// The first sent of a name keeps it: another server that learnt the id cannot make its receipt count twice.
-    fn expect_receipt(&self, ack: AckKey, platform: Platform) -> bool {
-        let now = self.now();
+    fn expect_receipt(&self, ack: AckKey, platform: Platform, now: u64) -> bool {
         let mut receipts = self.receipts(ack);
         match receipts.get(ack) {
             Some(sent) if now.saturating_sub(sent.at()) < self.limits.window => false,
@@ -487,11 +484,11 @@ impl Pending<'_> {
             if *outcome == Outcome::Queued || is_remembered(verdict) { memory.texts.number(outcome) } else { None };
         // First of all: the phone may have the push already. A receipt that overtakes this is unknown; it would have to make
         // its way over the chat server faster than the provider's answer came here.
+        let now = memory.now();
         let mut early = match acknowledged_by {
-            Some(platform) if *outcome == Outcome::Delivered => memory.expect_receipt(ack, platform),
+            Some(platform) if *outcome == Outcome::Delivered => memory.expect_receipt(ack, platform, now),
             _ => false,
         };
-        let now = memory.now();
         let mut requests = memory.requests(identity);
         let waiting = requests.in_flight.remove(&identity).flatten();
         if let Some(number) = kept {

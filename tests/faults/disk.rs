@@ -354,3 +354,72 @@ pub fn with_a_data_dir(stage: &Stage) -> PathBuf {
     fs::write(config, format!("data_dir = \"data\"\n{text}")).unwrap();
     stage.folder.path().join("data")
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_is_kept_again_when_its_full_file_system_has_room_and_what_was_kept_before_stays() {
+    // A relay that is started again makes a token anew, and Apple takes few in an hour.
+    let stage = Stage::set_with("", |settings| settings.provider_token_interval = Duration::ZERO).await;
+    let data = with_a_data_dir(&stage);
+    let sent = data.join("sent");
+    let _disk = Tmpfs::mount(&sent, "size=64k");
+    let push = |phone: u32| Push::apple(&apple_token(phone)).with("ack_id", format!("ack-{phone}"));
+    let bytes_of_records = || {
+        let files = fs::read_dir(&sent).unwrap().map(|file| file.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "sent"));
+        files.filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum::<u64>()
+    };
+    let fill = || {
+        let mut filler = fs::File::create(sent.join("filler")).unwrap();
+        while filler.write_all(&[1; 4_096]).is_ok() {}
+    };
+    // Full from the first record on, then in the middle of a file.
+    for full_after in [0_u32, 3] {
+        let mut relay = stage.serve();
+        let address = relay.address();
+        let post = async |phone: u32| stage.post(address, &push(full_after * 100 + phone)).await.unwrap();
+        for phone in 1..=full_after {
+            post(phone).await.expect_ok();
+        }
+        wait_until(|| bytes_of_records() >= u64::from(full_after) * 32).await;
+        fill();
+        // More than fits into what is left of the last page.
+        for phone in 10..10 + 150 {
+            post(phone).await.expect_ok();
+        }
+        relay.wait_for("what was sent cannot be written");
+        fs::remove_file(sent.join("filler")).unwrap();
+        // Tried again within a second; nothing tells when.
+        let mut again = 200;
+        let before = bytes_of_records();
+        let kept_again = async {
+            while bytes_of_records() <= before {
+                again += 1;
+                post(again).await.expect_ok();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, kept_again).await.expect("what is sent is kept when there is room again");
+        relay.signal("TERM");
+        relay.end();
+
+        let accepted = stage.simulator.ledger().counts().accepted;
+        let mut relay = stage.serve();
+        let address = relay.address();
+        for phone in (1..=full_after).chain([again]) {
+            stage.post(address, &push(full_after * 100 + phone)).await.unwrap().expect_ok();
+        }
+        assert_eq!(stage.simulator.ledger().counts().accepted, accepted, "what was kept is known");
+        relay.signal("TERM");
+        let (_, output) = relay.end();
+        assert!(!output.contains("damaged"), "nothing half written is left: {output}");
+    }
+}
+
+async fn wait_until(is_so: impl Fn() -> bool) {
+    let waits = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("it comes about");
+}

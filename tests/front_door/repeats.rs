@@ -226,3 +226,43 @@ async fn a_recorded_push_wakes_no_phone_after_a_stop_or_a_kill_and_has_the_answe
         relay.wait();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_end_or_a_damaged_file_of_what_was_sent_costs_what_it_held_and_the_relay_starts_and_says_so() {
+    // A relay that is started again makes a token anew, and Apple takes few in an hour.
+    let stage = Stage::set_with("", |settings| settings.provider_token_interval = Duration::ZERO).await;
+    let config = stage.folder.path().join("pushrelay.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("data_dir = \"data\"\n{text}")).unwrap();
+    let push = |phone| Push::apple(&apple_token(phone)).with("ack_id", format!("ack-{phone}"));
+    let sent = |number: u32| stage.folder.path().join(format!("data/sent/{number:08}.sent"));
+    let mut asked = 0;
+    let damages: [Damage<'_>; 4] = [
+        (&|| {}, "", &[1, 2]),
+        // As after a power cut: half a batch.
+        (&|| append(&sent(1), &[99; 20]), "is cut or damaged", &[]),
+        (&|| std::fs::write(sent(1), "something else").unwrap(), "it is damaged; it is removed", &[1, 2]),
+        (&|| std::fs::write(stage.folder.path().join("data/sent/key"), "?").unwrap(), "missing or damaged", &[1, 2]),
+    ];
+    for (damage, words, anew) in damages {
+        damage();
+        let mut relay = stage.serve();
+        let address = relay.address();
+        for phone in 1..=2 {
+            stage.post(address, &push(phone)).await.unwrap().expect_ok();
+            asked += u64::from(anew.contains(&phone));
+            assert_eq!(stage.simulator.ledger().counts().accepted, asked, "{words}, phone {phone}");
+        }
+        relay.signal("TERM");
+        let (status, output) = relay.end();
+        assert!(status.success() && output.contains(words), "{words}: {output}");
+    }
+}
+
+/// What is done to the files before a start, what the log says then, and which of the phones are woken anew.
+type Damage<'a> = (&'a dyn Fn(), &'static str, &'static [u32]);
+
+fn append(path: &std::path::Path, bytes: &[u8]) {
+    use std::io::Write;
+    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}

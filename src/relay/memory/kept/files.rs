@@ -1,13 +1,14 @@
 //! The files of what was sent, in a directory of their own: `NUMBER.sent`, the key of the hashes, and a lock.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::record::{self, HEAD, Head, Record};
 use crate::clock::Clock;
+use crate::named_file;
 
 /// The directory's name in `data_dir`.
 const DIRECTORY: &str = "sent";
@@ -18,6 +19,9 @@ const ENDING: &str = "sent";
 
 /// Bytes of the key of the hashes.
 pub(in crate::relay::memory) const KEY_BYTES: usize = 16;
+
+/// The most that is read of what stands where the key should, bytes: enough to see that it is none.
+const MAX_KEY_FILE: u64 = 4_096;
 
 /// The most files: each start that sends anything begins one, and a relay that restarts each minute must not fill the directory.
 const MAX_FILES: usize = 256;
@@ -70,6 +74,8 @@ pub(in crate::relay::memory) struct Kept {
     lock: File,
     /// Numbers, oldest first.
     files: Vec<u64>,
+    /// The number after all that were there, be they removed since.
+    next: u64,
 }
 
 /// One file that was read: how old it is, and what is in it.
@@ -98,11 +104,14 @@ pub(in crate::relay::memory) fn open(data_dir: &Path, bounds: Bounds) -> Result<
         .filter_map(|entry| number(Path::new(&entry.file_name())))
         .collect();
     files.sort_unstable();
+    let next = files.last().map_or(1, |number| number + 1);
     let path = directory.join(KEY_NAME);
-    let key = match fs::read(&path).map(<[u8; KEY_BYTES]>::try_from) {
+    let key = match named_file::read(&path, MAX_KEY_FILE).map(<[u8; KEY_BYTES]>::try_from) {
         Ok(Ok(key)) => key,
+        // It may be readable the next time, and what it is the key to may not be removed for that.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(error)),
         found => {
-            if !matches!(&found, Err(error) if error.kind() == io::ErrorKind::NotFound) || !files.is_empty() {
+            if found.is_ok() || !files.is_empty() {
                 tracing::error!(
                     path = %path.display(),
                     "the key to what was sent is missing or damaged: repeats of what was sent before this start are not known"
@@ -115,7 +124,7 @@ pub(in crate::relay::memory) fn open(data_dir: &Path, bounds: Bounds) -> Result<
             new_key(&path).map_err(io_error(&path))?
         }
     };
-    Ok(Kept { key, directory, bounds, lock, files })
+    Ok(Kept { key, directory, bounds, lock, files, next })
 }
 
 fn new_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
@@ -134,7 +143,7 @@ impl Kept {
         let mut rest = Vec::new();
         for number in std::mem::take(&mut self.files) {
             let path = name(&self.directory, number);
-            let bytes = match read(&path) {
+            let bytes = match named_file::read(&path, MAX_FILE) {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     tracing::error!(path = %path.display(), %error, "what was sent cannot be read: its repeats are not known");
@@ -176,7 +185,7 @@ impl Kept {
     }
 
     pub(super) fn into_files(self, clock: Clock) -> Files {
-        let Self { directory, bounds, lock, files, .. } = self;
+        let Self { directory, bounds, lock, files, next, .. } = self;
         // None is continued: their ends may be cut.
         Files {
             directory,
@@ -184,6 +193,7 @@ impl Kept {
             clock,
             _lock: lock,
             old: files.into_iter().map(|number| (number, None)).collect(),
+            next,
             current: None,
         }
     }
@@ -208,6 +218,8 @@ pub(super) struct Files {
     _lock: File,
     /// Those before the current one, oldest first, with when each was ended; `None` for those of earlier processes.
     old: Vec<(u64, Option<tokio::time::Instant>)>,
+    /// Taken by each try: what a failed one left there is in nobody's way.
+    next: u64,
     current: Option<Current>,
 }
 
@@ -217,6 +229,8 @@ struct Current {
     number: u64,
     begun: tokio::time::Instant,
     records: usize,
+    /// Its length, as far as it is whole.
+    bytes: u64,
 }
 
 impl Files {
@@ -228,20 +242,37 @@ impl Files {
         })
     }
 
-    /// Begins a new file, and removes those that are of no use.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
+    /// Begins a new file, and removes those that are of no use. What is still to be synced: the one before, and the directory, so that
+    /// the name is there after a power cut.
+    pub(super) fn begin(&mut self) -> io::Result<Vec<File>> {
         let now = self.clock.now();
-        if let Some(current) = self.current.take() {
-            current.file.sync_data()?;
-            self.old.push((current.number, Some(now)));
+        let directory = File::open(&self.directory)?;
+        let mut unsynced: Vec<File> = self.retire().into_iter().collect();
+        let number = self.next;
+        self.next += 1;
+        let path = name(&self.directory, number);
+        // What is appended after a cut goes to the end, wherever that is then.
+        let mut file = ours().append(true).create_new(true).open(&path)?;
+        let head = Head { wall: self.clock.unix(), boot: self.clock.boot() }.encode();
+        if let Err(error) = file.write_all(&head) {
+            let _ = fs::remove_file(&path);
+            return Err(error);
         }
-        let number = self.old.last().map_or(1, |(number, _)| number + 1);
-        let mut file = ours().write(true).create_new(true).open(name(&self.directory, number))?;
-        file.write_all(&Head { wall: self.clock.unix(), boot: self.clock.boot() }.encode())?;
-        self.current = Some(Current { file, number, begun: now, records: 0 });
+        self.current = Some(Current { file, number, begun: now, records: 0, bytes: HEAD as u64 });
         self.tidy(now);
-        // So that the name is there after a power cut.
-        File::open(&self.directory)?.sync_all()
+        unsynced.push(directory);
+        Ok(unsynced)
+    }
+
+    /// Ends the current file. One without a record is removed: a disk that fails again and again must not push out the others.
+    fn retire(&mut self) -> Option<File> {
+        let Current { file, number, records, .. } = self.current.take()?;
+        if records == 0 {
+            let _ = fs::remove_file(name(&self.directory, number));
+            return None;
+        }
+        self.old.push((number, Some(self.clock.now())));
+        Some(file)
     }
 
     fn tidy(&mut self, now: tokio::time::Instant) {
@@ -268,23 +299,29 @@ impl Files {
         });
     }
 
-    /// Writes a batch of so many records.
+    /// Writes a batch of so many records, all of it or nothing.
     pub(super) fn append(&mut self, records: &[u8], count: usize) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Err(io::Error::other("no file was begun")) };
         let batch = [&record::frame(records), records].concat();
-        let written = current.file.write_all(&batch);
-        current.records += count;
-        if written.is_err() {
-            // Its end may be cut, and what follows would not be read.
-            if let Some(current) = self.current.take() {
-                self.old.push((current.number, Some(self.clock.now())));
+        match current.file.write_all(&batch) {
+            Ok(()) => {
+                current.bytes += batch.len() as u64;
+                current.records += count;
+                Ok(())
+            }
+            Err(error) => {
+                // Its end may be cut, and what follows would not be read. To shorten a file takes no room.
+                if current.file.set_len(current.bytes).is_err() {
+                    self.retire();
+                }
+                Err(error)
             }
         }
-        written
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.current.as_ref().map_or(Ok(()), |current| current.file.sync_data())
+    /// What is being written, to be synced.
+    pub(super) fn unsynced(&self) -> Option<io::Result<File>> {
+        self.current.as_ref().map(|current| current.file.try_clone())
     }
 }
 
@@ -303,11 +340,6 @@ fn number(name: &Path) -> Option<u64> {
     if name.extension()? != ENDING {
         return None;
     }
-    name.file_stem()?.to_str()?.parse().ok()
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    // None of ours is near the end of what there are numbers for.
+    name.file_stem()?.to_str()?.parse().ok().filter(|number| *number < u64::from(u32::MAX))
 }

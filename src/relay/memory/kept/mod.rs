@@ -1,9 +1,10 @@
 //! What was sent, on disk: appended to files by a thread of its own, and read at the next start.
 //!
 //! Whoever settles a request copies some forty bytes into a buffer. The thread writes what has gathered, a hundred times a second at
-//! the most, and has it synced once a second. So a process that is killed forgets what it settled in its last moment
-//! ([`GATHER`]), and a power cut the last second. Nothing waits for the disk, and a disk that fails stops nothing: the memory goes on
-//! in RAM, and what could not be kept is counted and told.
+//! the most, and a second thread has it synced once a second: what comes while that takes long is written meanwhile. So a process that
+//! is killed forgets what it settled in its last moment ([`GATHER`], and as long as the system takes to be handed the bytes), and a
+//! power cut the last second, or since the sync began that it cut. Nothing waits for the disk, and a disk that fails stops nothing: the
+//! memory goes on in RAM, and what could not be kept is counted and told.
 //!
 //! Files hold keyed hashes, times, and outcomes with our own texts: no token, no id and no text of a caller. Each process begins a
 //! file of its own, so that nothing is ever written behind a cut end. Files go when all in them is older than the window, or for the
@@ -11,6 +12,7 @@
 
 mod files;
 mod record;
+mod syncing;
 
 use std::collections::HashSet;
 use std::io;
@@ -23,6 +25,7 @@ use crate::notification::Platform;
 use files::Files;
 pub(super) use files::{Bounds, Kept, Past, open};
 pub(in crate::relay::memory) use record::Record;
+use syncing::Syncing;
 
 use super::identity::{AckKey, Identity};
 use super::texts::Texts;
@@ -40,6 +43,9 @@ const MAX_WAITING: usize = 65_536;
 /// Between two log lines about a disk that fails, and two tries to begin a new file.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 const BEGIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Why nothing is written between two tries.
+const BEGUN_OF_LATE: &str = "a new file could not be begun less than a second ago";
 
 /// What is to be kept. Times are the memory's milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -74,16 +80,17 @@ impl Log {
     /// Begins to write. `now` is the memory's time at this moment, milliseconds.
     pub(super) fn start(kept: Kept, texts: Arc<Texts>, clock: Clock, now: u64) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let mut writer = Writer {
+        let writer = Writer {
             shared: Arc::clone(&shared),
+            syncing: Syncing::start()?,
             files: kept.into_files(clock.clone()),
             texts,
             started: (clock.now(), now),
             clock,
             said: HashSet::new(),
             begun: 0,
-            synced: None,
-            complained: None,
+            unsynced: None,
+            complaints: Complaints::default(),
             failed: None,
         };
         let thread = thread::Builder::new().name("memory-writer".into()).spawn(move || writer.run())?;
@@ -138,6 +145,7 @@ impl Shared {
 struct Writer {
     shared: Arc<Shared>,
     files: Files,
+    syncing: Syncing,
     texts: Arc<Texts>,
     clock: Clock,
     /// One moment on the clock and in the memory's milliseconds.
@@ -146,33 +154,66 @@ struct Writer {
     said: HashSet<u16>,
     /// When the current file was begun, the memory's milliseconds.
     begun: u64,
-    /// When the current file was last synced; `None` if all of it is.
-    synced: Option<Instant>,
-    complained: Option<Instant>,
+    /// Since when something is written that is not given to be synced.
+    unsynced: Option<Instant>,
+    complaints: Complaints,
+    /// When a new file could not be begun.
     failed: Option<Instant>,
 }
 
+/// What is said of a disk that fails: a line a minute.
+#[derive(Debug, Default)]
+struct Complaints(Option<Instant>);
+
+impl Complaints {
+    fn say(&mut self, error: &io::Error, count: u64) {
+        if self.0.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            self.0 = Some(Instant::now());
+            tracing::error!(
+                %error,
+                count,
+                "what was sent cannot be written to `data_dir`: after a restart repeats of it will be sent again; is the disk full?"
+            );
+        }
+    }
+}
+
 impl Writer {
-    fn run(&mut self) {
+    fn run(mut self) {
         loop {
             let (notes, is_closing) = self.wait();
             if !notes.is_empty() {
                 let count = notes.len() as u64;
                 if let Err(error) = self.write(&notes) {
                     self.shared.lock().unkept += count;
-                    self.complain(&error, count);
+                    self.complaints.say(&error, count);
                 }
             }
-            let is_due = self.synced.is_some_and(|since| is_closing || since.elapsed() >= SYNC_EVERY);
-            if is_due {
-                self.synced = None;
-                if let Err(error) = self.files.sync() {
-                    self.complain(&error, 0);
-                }
+            if self.unsynced.is_some_and(|since| is_closing || since.elapsed() >= SYNC_EVERY) {
+                self.have_synced(is_closing);
             }
             if is_closing && notes.is_empty() {
-                return;
+                return self.syncing.finish();
             }
+        }
+    }
+
+    /// Gives what is being written to be synced. If the disk is still at earlier ones, this has its turn at the next look.
+    fn have_synced(&mut self, waits: bool) {
+        let is_given = match self.files.unsynced() {
+            Some(Ok(file)) if waits => {
+                self.syncing.add(file);
+                true
+            }
+            Some(Ok(file)) => self.syncing.offer(file),
+            Some(Err(error)) => {
+                self.complaints.say(&error, 0);
+                true
+            }
+            None => true,
+        };
+        if is_given {
+            self.unsynced = None;
         }
     }
 
@@ -184,7 +225,7 @@ impl Writer {
             let (again, timed_out) =
                 self.shared.wake.wait_timeout(waiting, SYNC_EVERY).unwrap_or_else(PoisonError::into_inner);
             waiting = again;
-            if timed_out.timed_out() && self.synced.is_some() {
+            if timed_out.timed_out() && self.unsynced.is_some() {
                 return (Vec::new(), false);
             }
         }
@@ -199,10 +240,12 @@ impl Writer {
         let now = self.now();
         if self.files.is_over() {
             if self.failed.is_some_and(|at| at.elapsed() < BEGIN_EVERY) {
-                return Err(io::Error::other("the last try has failed"));
+                return Err(io::Error::other(BEGUN_OF_LATE));
             }
             self.failed = Some(Instant::now());
-            self.files.begin()?;
+            for file in self.files.begin()? {
+                self.syncing.add(file);
+            }
             self.failed = None;
             self.said.clear();
             self.begun = now;
@@ -211,8 +254,12 @@ impl Writer {
         for note in notes {
             self.encode(note, &mut bytes);
         }
-        self.files.append(&bytes, notes.len())?;
-        self.synced.get_or_insert_with(Instant::now);
+        if let Err(error) = self.files.append(&bytes, notes.len()) {
+            // Nothing of it is there, the texts neither.
+            self.said.clear();
+            return Err(error);
+        }
+        self.unsynced.get_or_insert_with(Instant::now);
         Ok(())
     }
 
@@ -238,16 +285,5 @@ impl Writer {
     fn now(&self) -> u64 {
         let (at, millis) = self.started;
         millis + self.clock.now().saturating_duration_since(at).as_millis() as u64
-    }
-
-    fn complain(&mut self, error: &io::Error, count: u64) {
-        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
-            tracing::error!(
-                %error,
-                count,
-                "what was sent cannot be written to `data_dir`: after a restart repeats of it will be sent again; is the disk full?"
-            );
-        }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+
 use super::*;
 
 const SETTINGS: MemorySettings = MemorySettings { window: WINDOW, entries: 100_000 };
@@ -174,4 +176,53 @@ fn files_stay_within_their_bounds_and_hold_what_the_memory_holds() {
     let known = (0..12 * ENTRIES).filter(|n| memory.knows("s", &sent(*n), "d")).count();
     assert!((ENTRIES / 2..=ENTRIES).contains(&known), "{known}");
     assert!(memory.knows("s", &sent(12 * ENTRIES - 1), "d"));
+}
+
+#[test]
+fn a_key_that_cannot_be_read_now_costs_nothing_that_was_kept_under_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_700_000_000);
+    send(&start(directory.path(), &clock), "s", "id", "d");
+    let (key, aside) = (directory.path().join("sent/key"), directory.path().join("aside"));
+    fs::rename(&key, &aside).unwrap();
+    fs::create_dir(&key).unwrap();
+    let memory = start(directory.path(), &clock);
+    send(&memory, "s", "meanwhile", "d");
+    assert!(memory.knows("s", "meanwhile", "d") && !memory.knows("s", "id", "d"));
+    drop(memory);
+    fs::remove_dir(&key).unwrap();
+    fs::rename(&aside, &key).unwrap();
+    assert!(start(directory.path(), &clock).knows("s", "id", "d"));
+}
+
+#[test]
+fn after_a_restart_too_another_server_that_sent_the_same_id_makes_no_second_receipt_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_700_000_000);
+    let memory = start(directory.path(), &clock);
+    send(&memory, "s", "id", "d");
+    assert!(matches!(memory.receipt("id"), Receipt::Sent { .. }));
+    send(&memory, "other", "id", "d");
+    memory.delivered_late("id", Platform::Android);
+    assert_eq!(memory.receipt("id"), Receipt::Again);
+    drop(memory);
+    assert_eq!(start(directory.path(), &clock).receipt("id"), Receipt::Again);
+}
+
+#[test]
+fn what_is_no_file_among_the_files_holds_no_start_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_700_000_000);
+    send(&start(directory.path(), &clock), "s", "id", "d");
+    let pipe = directory.path().join("sent/00000002.sent");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    fs::create_dir(directory.path().join("sent/00000003.sent")).unwrap();
+    fs::write(directory.path().join("sent/18446744073709551615.sent"), "").unwrap();
+    for id in ["another", "and another"] {
+        let memory = start(directory.path(), &clock);
+        assert!(memory.knows("s", "id", "d"));
+        send(&memory, "s", id, "d");
+    }
+    let memory = start(directory.path(), &clock);
+    assert!(memory.knows("s", "another", "d") && memory.knows("s", "and another", "d"));
 }
